@@ -1,0 +1,1 @@
+"""The policy as data: model, loading, linting, differences and composition into a prompt."""
