@@ -1,0 +1,1 @@
+"""The durable record of every choice: what was asked, what the thinking cited, what was released."""
