@@ -14,6 +14,8 @@ from functools import cached_property
 
 import orjson
 
+_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+
 
 class Ruling(StrEnum):
     """What a clause asks for; also the verdict of a thinking."""
@@ -25,7 +27,7 @@ class Ruling(StrEnum):
 
 def digest(value: object) -> str:
     """Hex sha256 of the canonical JSON of ``value`` (anything orjson can write)."""
-    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return hashlib.sha256(orjson.dumps(value, option=_CANONICAL)).hexdigest()
 
 
 @dataclass(frozen=True)
