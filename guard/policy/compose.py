@@ -39,19 +39,20 @@ class SpecText:
     tokens: Mapping[str, int]
     """Estimated tokens of each section's text, by section id."""
 
-    def system(self, given: Iterable[str], application: str = "") -> str:
+    def system(self, given: Iterable[str], application: str = "", *, constant: bool = True) -> str:
         """The system prompt: constant part, sections in canonical order, the application's own prompt.
 
         Args:
             given: Ids of the sections to give in full, any order.
             application: The client's system prompt; disarmed here.
+            constant: Whether to begin with the constant part; a model trained on the policy knows it.
         """
         wanted = frozenset(given)
         full = "\n\n".join(text for section, text in self.sections.items() if section in wanted)
-        policy = f"<policy>\n{self.constant}\n</policy>"
-        if full:
-            policy += f"\n\n<policy>\n{full}\n</policy>"
-        return f"{policy}\n\n{disarm(application)}" if application else policy
+        parts = [f"<policy>\n{text}\n</policy>" for text in (self.constant if constant else "", full) if text]
+        if application:
+            parts.append(disarm(application))
+        return "\n\n".join(parts)
 
 
 def render_policy(policy: Policy) -> SpecText:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from functools import cached_property
 
@@ -95,8 +95,9 @@ class Policy:
 
     @cached_property
     def digest(self) -> str:
-        """Content digest; names the policy in headers, logs and records."""
-        return digest(asdict(self))
+        """Content digest over the manifest and the sections' digests; names the policy everywhere."""
+        manifest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "sections"}
+        return digest({**manifest, "sections": [section.digest for section in self.sections]})
 
     @cached_property
     def clauses(self) -> Mapping[str, Clause]:

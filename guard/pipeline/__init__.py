@@ -1,0 +1,1 @@
+"""One exchange from the admitted request to its records; knows no web framework."""

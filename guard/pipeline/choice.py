@@ -1,0 +1,324 @@
+"""One choice of an exchange: think, verify, enforce, answer, record.
+
+Every choice is an engine call of its own, so that each can be judged, retried or cut alone. The
+record is durable before the event ``Finished``, and for streams a first version of it before the first
+visible token, so that no released answer lacks its record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from guard.audit.record import Outcome, Record
+from guard.deliberation.deliberation import Finding, read_deliberation
+from guard.deliberation.verdict import read_verdict
+from guard.errors import ApiError
+from guard.pipeline.calls import answer_call, continued_call, thinking_call
+from guard.pipeline.enforcement import Action, Enforcement, reminder
+from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
+from guard.pipeline.exchange import Constrained, EngineProfile, Prepared
+from guard.pipeline.notes import Notes
+from guard.pipeline.reading import CallReader, Piece
+from guard.pipeline.stop import StopCutter
+from guard.policy.model import Ruling
+
+
+class ChatEngine(Protocol):
+    """What the pipeline asks of an engine."""
+
+    def chat(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Stream a chat completion; closing the generator stops the engine's work."""
+
+
+class RecordWriter(Protocol):
+    """What the pipeline asks of the audit."""
+
+    def write(self, record: Record) -> Awaitable[None]:
+        """Make a record durable; it is not lost when the caller is cancelled."""
+
+
+class Choice:
+    """Runs once; ``run`` gives its events and leaves exactly one record, whatever happens."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        index: int,
+        engine: ChatEngine,
+        profile: EngineProfile,
+        enforcement: Enforcement,
+        writer: RecordWriter,
+        keep: Callable[[Record], None],
+    ) -> None:
+        """Set up; nothing is called yet.
+
+        Args:
+            prepared: The exchange with its snapshot and prompt.
+            index: Position among the exchange's choices, from 0.
+            engine: Answers the calls.
+            profile: What the engine can do.
+            enforcement: What is done about findings.
+            writer: Makes records durable.
+            keep: Takes a record that nobody waits for (the client has left).
+        """
+        self._prepared = prepared
+        self._exchange = prepared.exchange
+        self._engine = engine
+        self._profile = profile
+        self._enforcement = enforcement
+        self._writer = writer
+        self._keep = keep
+        self._notes = Notes(prepared, index, profile.model, enforcement.mode)
+        self._reminder = ""
+        self._retry = False
+        self._exhausted = False
+
+    async def run(self) -> AsyncGenerator[Event, None]:
+        """The choice's events, ``Finished`` last.
+
+        Raises:
+            ApiError: The engine failed; the record says so.
+        """
+        notes = self._notes
+        try:
+            while True:
+                notes.begin_attempt()
+                self._retry = self._exhausted = False
+                async with aclosing(self._attempt()) as events:
+                    async for event in events:
+                        yield event
+                if not self._retry:
+                    break
+                self._reminder = reminder(notes.findings)
+        except (asyncio.CancelledError, GeneratorExit):
+            self._keep(notes.record(Outcome.DISCONNECTED))
+            raise
+        except ApiError as error:
+            reason = " | ".join([error.message, *getattr(error, "__notes__", ())])
+            await self._writer.write(notes.record(Outcome.FAILED, error=reason))
+            raise
+        except Exception as error:
+            await self._writer.write(notes.record(Outcome.FAILED, error=f"bug: {error!r}"))
+            raise
+        await self._writer.write(notes.record(notes.outcome))
+        yield Finished(notes.finish_reason, notes.usage)
+
+    async def _attempt(self) -> AsyncGenerator[Event, None]:
+        """One deliberation and, if it holds, its answer; sets ``_retry`` where it does not."""
+        notes = self._notes
+        release = _Release(self._exchange.stop, self._exchange.max_tokens or self._profile.answer_tokens)
+        held: list[Event] = []
+        hold = False
+        decided: Decided | None = None
+        async with aclosing(self._pieces()) as pieces:
+            async for piece in pieces:
+                if piece.thinking:
+                    notes.thinking += piece.thinking
+                    if decided is None:
+                        yield ThinkingText(piece.thinking)
+                    elif self._reconsidered(decided):
+                        break
+                if not (piece.answer or piece.tools):
+                    continue
+                if decided is None:
+                    decided = self._decide(exhausted=self._exhausted)
+                    if self._retry:
+                        return
+                    hold = not decided.refused and self._must_hold()
+                    if not hold:
+                        await self._open_stream()
+                        yield decided
+                    if decided.refused:
+                        break
+                for event in release.take(piece):
+                    if hold:
+                        held.append(event)
+                    else:
+                        self._note(event)
+                        yield event
+                if release.over:
+                    notes.finish_reason = release.over
+                    break
+        if decided is None:
+            decided = self._decide(exhausted=notes.finish_reason == "length")
+            if self._retry:
+                return
+            yield decided
+        elif not decided.refused and not release.over and (tail := release.rest()):
+            if hold:
+                held.append(AnswerText(tail))
+            else:
+                notes.add_answer(tail)
+                yield AnswerText(tail)
+        if hold:
+            self._judge_held(held)
+            if self._retry:
+                return
+            await self._open_stream()
+            refused = notes.outcome is Outcome.REFUSED
+            yield Decided(decided.deliberation, refused)
+            decided = Decided(decided.deliberation, refused)
+            for event in () if refused else held:
+                self._note(event)
+                yield event
+        elif not decided.refused:
+            self._judge_released()
+        if decided.refused:
+            for event in self._refusal():
+                yield event
+        elif notes.finish_reason == "length" and notes.outcome is Outcome.ANSWERED:
+            notes.outcome = Outcome.TRUNCATED
+
+    async def _pieces(self) -> AsyncGenerator[Piece, None]:
+        """What the engine says in this attempt; in two calls where a grammar would silence the thinking."""
+        prepared, profile, constraint = self._prepared, self._profile, self._exchange.constraint
+        if not constraint or profile.constrained is Constrained.AFTER_THINKING:
+            body = answer_call(prepared, profile, self._notes.index, self._reminder)
+            async with aclosing(self._read(body, thinking_opened=profile.thinking_opened)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        body = thinking_call(prepared, profile, self._notes.index, self._reminder)
+        async with aclosing(self._read(body, thinking_opened=profile.thinking_opened)) as pieces:
+            async for piece in pieces:
+                if piece.thinking:
+                    yield Piece(piece.thinking)
+                if piece.answer or piece.tools:
+                    break
+        self._exhausted = self._notes.finish_reason == "length"
+        body = continued_call(body, prepared, profile, self._notes.thinking)
+        async with aclosing(self._read(body, thinking_opened=False)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _read(self, body: dict[str, Any], *, thinking_opened: bool) -> AsyncGenerator[Piece, None]:
+        """One engine call, read; a thinking over its budget ends it."""
+        notes = self._notes
+        reader = CallReader(thinking_opened=thinking_opened)
+        thought = 0
+        try:
+            async with aclosing(self._engine.chat(body)) as chunks:
+                async for chunk in chunks:
+                    piece = reader.read(chunk)
+                    yield piece
+                    if piece.thinking and not piece.answer:
+                        thought += piece.tokens
+                        if thought > self._profile.thinking_tokens:
+                            notes.finish_reason = "length"
+                            return
+            yield reader.close()
+            notes.finish_reason = reader.finish_reason
+        finally:
+            notes.calls.append(reader.final_usage())
+
+    def _decide(self, *, exhausted: bool) -> Decided:
+        """Read the thinking; note what was found and what is done about it."""
+        notes, snapshot = self._notes, self._prepared.snapshot
+        notes.deliberation = read_deliberation(
+            notes.thinking,
+            snapshot.policy,
+            given=frozenset(self._prepared.given),
+            learnt=self._profile.learnt,
+            earlier=snapshot.earlier,
+            exhausted=exhausted,
+        )
+        return self._act(notes.deliberation.findings)
+
+    def _act(self, findings: tuple[Finding, ...]) -> Decided:
+        notes = self._notes
+        assert notes.deliberation is not None
+        action = self._enforcement.decide(findings, notes.attempts)
+        self._retry = action is Action.RETRY
+        if action is Action.REFUSE:
+            notes.outcome = Outcome.REFUSED
+        return Decided(notes.deliberation, action is Action.REFUSE)
+
+    def _must_hold(self) -> bool:
+        """A refusal is held until it is known to be one, where that can change what is released."""
+        read = self._notes.deliberation
+        refuses = read is not None and read.verdict is Ruling.REFUSE
+        return refuses and self._enforcement.acts_on(Finding.ANSWER_AGAINST_VERDICT)
+
+    def _judge_held(self, held: list[Event]) -> None:
+        """Check a held answer against its verdict before any of it is released."""
+        notes = self._notes
+        answer = "".join(event.text for event in held if isinstance(event, AnswerText))
+        tools = any(isinstance(event, ToolCalls) for event in held)
+        if notes.agreement(answer, tools=tools) is False:
+            notes.withheld = answer
+            notes.late_findings.append(Finding.ANSWER_AGAINST_VERDICT)
+            self._act(notes.findings)
+
+    def _judge_released(self) -> None:
+        """Check an answer that is out; too late to change it."""
+        notes = self._notes
+        late = Finding.ANSWER_AGAINST_VERDICT
+        if (
+            notes.agreement(notes.answer, tools=bool(notes.tool_calls)) is False
+            and late not in notes.findings
+        ):
+            notes.late_findings.append(late)
+
+    def _reconsidered(self, decided: Decided) -> bool:
+        """A second thinking, after the answer began, decided to refuse: note it; whether to cut."""
+        notes = self._notes
+        if decided.deliberation.verdict is Ruling.REFUSE or read_verdict(notes.thinking) is not Ruling.REFUSE:
+            return False
+        if Finding.ANSWER_AGAINST_VERDICT not in notes.late_findings:
+            notes.late_findings.append(Finding.ANSWER_AGAINST_VERDICT)
+        if not self._enforcement.acts_on(Finding.ANSWER_AGAINST_VERDICT):
+            return False
+        notes.outcome, notes.finish_reason = Outcome.CUT, "content_filter"
+        return True
+
+    def _refusal(self) -> Iterator[Event]:
+        """The policy's own words in place of the model's."""
+        notes, policy = self._notes, self._prepared.snapshot.policy
+        cited = tuple(
+            c.section for c in (notes.deliberation.citations if notes.deliberation else ()) if c.section
+        )
+        text = policy.refusal((*cited, *self._prepared.matched))
+        notes.add_answer(text)
+        notes.finish_reason = "stop"
+        yield AnswerText(text)
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, AnswerText):
+            self._notes.add_answer(event.text)
+        elif isinstance(event, ToolCalls):
+            self._notes.add_tools(event.deltas)
+
+    async def _open_stream(self) -> None:
+        if self._exchange.stream:
+            await self._writer.write(self._notes.record(Outcome.STREAMING))
+
+
+class _Release:
+    """Applies the client's stop sequences and token limit to the visible answer."""
+
+    def __init__(self, stop: tuple[str, ...], max_tokens: int | None) -> None:
+        self._cutter = StopCutter(stop)
+        self._max_tokens = max_tokens
+        self._tokens = 0
+        self.over = ""
+        """The finish reason, once the answer is cut."""
+
+    def take(self, piece: Piece) -> Iterator[Event]:
+        """The events of a piece that may be released."""
+        text = self._cutter.feed(piece.answer) if piece.answer else ""
+        if text:
+            yield AnswerText(text)
+        if piece.tools and not self._cutter.hit:
+            yield ToolCalls(piece.tools)
+        self._tokens += piece.tokens
+        if self._cutter.hit:
+            self.over = "stop"
+        elif self._max_tokens is not None and self._tokens >= self._max_tokens:
+            self.over = "length"
+
+    def rest(self) -> str:
+        """Text that was held back as a possible stop sequence."""
+        return self._cutter.close()

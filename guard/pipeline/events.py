@@ -1,0 +1,51 @@
+"""What a choice gives, in order, while it runs: thinking, a decision, answer or tool calls, an end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from guard.deliberation.deliberation import Deliberation
+from guard.pipeline.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingText:
+    """A piece of the thinking; API layers show it only to keys that may see it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The thinking is over and checked; everything visible comes after this."""
+
+    deliberation: Deliberation
+    refused: bool
+    """The guard's own refusal follows in place of the model's answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerText:
+    """A piece of the visible answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalls:
+    """Tool-call deltas in OpenAI's streaming shape."""
+
+    deltas: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The choice is over and its record is durable; always the last event."""
+
+    reason: str
+    """``stop``, ``length``, ``tool_calls`` or ``content_filter``."""
+    usage: Usage
+
+
+Event = ThinkingText | Decided | AnswerText | ToolCalls | Finished

@@ -1,0 +1,92 @@
+"""One admitted request, and what was prepared for it: snapshot, sections, system prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from guard.pipeline.messages import Message
+from guard.rollout.snapshot import Snapshot
+
+
+class Constrained(StrEnum):
+    """How an engine applies a grammar (``response_format``, a required tool) beside a thinking."""
+
+    AFTER_THINKING = "after_thinking"
+    """Its reasoning parser frees the thinking and constrains the rest; one call."""
+    CONTINUED = "continued"
+    """A grammar would silence the thinking: one call thinks, a second continues it under the grammar."""
+    UNSUPPORTED = "unsupported"
+    """It applies none; such requests are refused."""
+
+
+@dataclass(frozen=True)
+class EngineProfile:
+    """What the pipeline must know about the engine behind it."""
+
+    model: str
+    """What the engine calls its model."""
+    thinking_opened: bool = False
+    """Its chat template opens the thinking, so that completions begin inside it."""
+    thinking_tokens: int = 1024
+    """Tokens reserved for the thinking, on top of what the client asks for the answer."""
+    answer_tokens: int | None = None
+    """Answer tokens where the client sets no limit; None leaves it to the engine."""
+    constrained: Constrained = Constrained.AFTER_THINKING
+    learnt: frozenset[str] = frozenset()
+    """Digests of the policy sections that its model was trained on."""
+    running_usage: bool = False
+    """It can report usage in every chunk (``continuous_usage_stats``), which makes limits exact."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request after admission; everything the endpoints have in common."""
+
+    request_id: str
+    endpoint: str
+    tenant: str
+    model: str
+    """As the client named it."""
+    stream: bool
+    messages: list[Message]
+    """Validated, as the client sent them."""
+    started_at: datetime
+    started: float
+    """``time.perf_counter`` at admission."""
+    choices: int = 1
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    """Fields forwarded as they are: temperature, top_p, tools, …"""
+    constraint: Mapping[str, Any] = field(default_factory=dict)
+    """``response_format`` and a forcing ``tool_choice``: what a grammar enforces."""
+    stop: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    """Limit for the visible answer."""
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An exchange with the policy it is answered under."""
+
+    exchange: Exchange
+    snapshot: Snapshot
+    given: tuple[str, ...]
+    """Sections in the prompt, canonical order."""
+    matched: tuple[str, ...]
+    """Sections that retrieval found, best first, whether or not they had to be given."""
+    decodings: tuple[str, ...]
+    system: str
+    retrieval_ms: float
+
+
+@dataclass(frozen=True)
+class RetrievalLimits:
+    """How much policy text a prompt may take."""
+
+    max_sections: int = 3
+    budget_tokens: int = 1500
+    """For the retrieved sections; the constant part comes on top."""

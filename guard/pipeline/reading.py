@@ -1,0 +1,93 @@
+"""Read one engine call: which part of each chunk is thinking, answer or tool call.
+
+Thinking comes as ``reasoning`` (vLLM since 0.16), ``reasoning_content`` (older engines, others) or as raw
+``<think>`` text inside the content; all three are read at once, since an engine with a reasoning
+parser may still let tags through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from guard.deliberation.thinking import ThinkingSplitter
+from guard.pipeline.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one chunk brought for the choice."""
+
+    thinking: str = ""
+    answer: str = ""
+    tools: list[dict[str, Any]] | None = None
+    tokens: int = 0
+    """Tokens in this chunk: by the engine's running usage where it reports one, else 1 if it holds text."""
+
+
+class CallReader:
+    """Reads the chunks of one call with one choice."""
+
+    def __init__(self, *, thinking_opened: bool) -> None:
+        """Start at the beginning of a stream.
+
+        Args:
+            thinking_opened: The prompt ends inside the thinking (the chat template opened it).
+        """
+        self._splitter = ThinkingSplitter(opened=thinking_opened)
+        self._counted = 0
+        self.finish_reason = ""
+        self.usage = Usage()
+        self.usage_reported = False
+
+    @property
+    def thinking_open(self) -> bool:
+        """Whether the text so far ends inside a thinking that has begun by a tag or in the prompt."""
+        return self._splitter.inside
+
+    def read(self, chunk: dict[str, Any]) -> Piece:
+        """Take one chunk."""
+        completion = self._read_usage(chunk.get("usage"))
+        choices = chunk["choices"]
+        if not choices:
+            return Piece()
+        choice = choices[0]
+        if choice.get("finish_reason"):
+            self.finish_reason = choice["finish_reason"]
+        delta = choice["delta"]
+        thinking = delta.get("reasoning") or delta.get("reasoning_content") or ""
+        content = delta.get("content")
+        tools = delta.get("tool_calls") or None
+        answer = ""
+        if content:
+            split = self._splitter.feed(content)
+            thinking += split.thinking
+            answer = split.answer
+        if not (thinking or content or tools):
+            return Piece()
+        tokens = 1 if completion is None else max(completion - self._counted, 0)
+        self._counted += tokens
+        return Piece(thinking, answer, tools, tokens)
+
+    def close(self) -> Piece:
+        """What was held back at the end of the stream."""
+        split = self._splitter.close()
+        return Piece(split.thinking, split.answer)
+
+    def final_usage(self) -> Usage:
+        """The engine's usage, or the tokens counted where it reported none."""
+        return self.usage if self.usage_reported else Usage(completion=self._counted)
+
+    def _read_usage(self, usage: dict[str, Any] | None) -> int | None:
+        if not usage:
+            return None
+        prompt = usage.get("prompt_tokens_details") or {}
+        completion = usage.get("completion_tokens_details") or {}
+        self.usage_reported = True
+        self.usage = Usage(
+            prompt=usage.get("prompt_tokens") or 0,
+            completion=usage.get("completion_tokens") or 0,
+            reasoning=completion.get("reasoning_tokens") or 0,
+            cached=prompt.get("cached_tokens") or 0,
+        )
+        return self.usage.completion

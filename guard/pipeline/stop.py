@@ -1,0 +1,43 @@
+"""Cut an answer at the client's stop sequences.
+
+The engine never sees them, so that they cannot end the thinking and some engines ignore them.
+"""
+
+from __future__ import annotations
+
+
+class StopCutter:
+    """Feeds text through until a stop sequence completes; the sequence itself is not released."""
+
+    def __init__(self, sequences: tuple[str, ...]) -> None:
+        """Cut at whichever of these comes first; none means that everything passes."""
+        self._sequences = sequences
+        self._held = ""
+        self.hit = False
+
+    def feed(self, text: str) -> str:
+        """What may be released now; sets ``hit`` when a sequence is complete."""
+        if not self._sequences or self.hit:
+            return "" if self.hit else text
+        text = self._held + text
+        found = [at for sequence in self._sequences if (at := text.find(sequence)) >= 0]
+        if found:
+            self.hit = True
+            self._held = ""
+            return text[: min(found)]
+        keep = max(_overlap(text, sequence) for sequence in self._sequences)
+        self._held = text[len(text) - keep :] if keep else ""
+        return text[: len(text) - keep] if keep else text
+
+    def close(self) -> str:
+        """What was held back and turned out to be no stop sequence."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, sequence: str) -> int:
+    """Length of the longest end of ``text`` that begins ``sequence``."""
+    for size in range(min(len(text), len(sequence) - 1), 0, -1):
+        if text.endswith(sequence[:size]):
+            return size
+    return 0

@@ -1,0 +1,1 @@
+"""The policy in force: snapshots, reloading, and what earlier versions said."""

@@ -1,0 +1,115 @@
+"""The policy in force for one folder: loaded, reloaded, swapped by one reference.
+
+A request takes ``snapshot`` once and keeps it; a reload builds the next snapshot beside it and then
+replaces the reference. A policy that cannot be used changes nothing and says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from watchfiles import awatch
+
+from guard.errors import PolicyError, Problem
+from guard.policy.load import MANIFEST, SectionCache, load_policy
+from guard.policy.model import Policy
+from guard.retrieval.dense import StaticEncoder
+from guard.rollout.snapshot import Snapshot, build_snapshot
+
+SETTLE_MS = 50
+"""Changes closer together than this are one edit: editors and symlink swaps come in bursts."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class ReloadResult:
+    """How a reload went."""
+
+    changed: bool
+    problems: tuple[str, ...]
+    seconds: float
+
+
+class ActivePolicy:
+    """One policy folder and its current snapshot."""
+
+    def __init__(self, folder: Path, encoder: StaticEncoder) -> None:
+        """Load the folder for the first time.
+
+        Raises:
+            PolicyError: It is not a usable policy.
+        """
+        self.folder = folder
+        self._encoder = encoder
+        self._cache = SectionCache()
+        self._reloading = asyncio.Lock()
+        self.snapshot: Snapshot = build_snapshot(load_policy(folder, self._cache), encoder)
+        self.problems: tuple[str, ...] = ()
+        """Why the last reload was rejected; empty where the files and the snapshot agree."""
+
+    @property
+    def name(self) -> str:
+        """The policy's name, by which requests choose it."""
+        return self.snapshot.policy.name
+
+    def remember(self, earlier: list[Policy]) -> None:
+        """Let citations of these earlier versions count as stale rather than unknown."""
+        self.snapshot = self.snapshot.remembering(earlier)
+
+    async def reload(self) -> ReloadResult:
+        """Read the folder again; on success the new snapshot is in force when this returns."""
+        async with self._reloading:  # two edits in a row: the later one must win
+            started = time.perf_counter()
+            old = self.snapshot
+            try:
+                new = await asyncio.to_thread(self._build, old)
+            except PolicyError as error:
+                self.problems = tuple(map(str, error.problems))
+                log.error("policy rejected", folder=str(self.folder), problems=self.problems)
+                return ReloadResult(False, self.problems, time.perf_counter() - started)
+            self.problems = ()
+            if new is old:
+                return ReloadResult(False, (), time.perf_counter() - started)
+            self.snapshot = new
+            seconds = time.perf_counter() - started
+            log.info(
+                "policy in force",
+                policy=new.policy.name,
+                version=new.policy.version,
+                digest=new.policy.digest[:12],
+                before=old.policy.digest[:12],
+                seconds=round(seconds, 3),
+            )
+            return ReloadResult(True, (), seconds)
+
+    def _build(self, old: Snapshot) -> Snapshot:
+        policy = load_policy(self.folder, self._cache)
+        if policy.name != old.policy.name:
+            raise PolicyError([_renamed(self.folder, old.policy.name, policy.name)])
+        return old if policy.digest == old.policy.digest else build_snapshot(policy, self._encoder, old)
+
+    async def watch(self, reloaded: Callable[[ReloadResult], None], stop: asyncio.Event) -> None:
+        """Reload whenever a file of the folder changes, until ``stop`` is set.
+
+        Symlinks are followed by watching the parents as well, so that the swap of a Kubernetes
+        ConfigMap's ``..data`` link is seen. A failing reload never ends the watch.
+        """
+        async for _ in self._changes(stop):
+            result = await self.reload()
+            if result.changed or result.problems:
+                reloaded(result)
+
+    async def _changes(self, stop: asyncio.Event) -> AsyncIterator[None]:
+        async for _ in awatch(self.folder, stop_event=stop, step=SETTLE_MS, recursive=True):
+            yield
+
+
+def _renamed(folder: Path, old: str, new: str) -> Problem:
+    message = f"name changed from {old!r} to {new!r}; serve a renamed policy by a restart"
+    return Problem(str(folder / MANIFEST), 0, message)
