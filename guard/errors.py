@@ -119,10 +119,29 @@ class BodyTooLarge(ApiError):
 
 
 class Overloaded(ApiError):
-    """The guard cannot take the request now; try again later."""
+    """The guard or the engine cannot take the request now; try again later."""
 
     status = 503
     kind = "server_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        """Keep what the client is told.
+
+        Args:
+            message: As for every ``ApiError``.
+            param: As for every ``ApiError``.
+            code: As for every ``ApiError``.
+            retry_after: Seconds after which trying again makes sense; unknown when left out.
+        """
+        super().__init__(message, param=param, code=code)
+        self.retry_after = retry_after
 
 
 class UpstreamError(ApiError):

@@ -14,7 +14,6 @@ from typing import Self
 from tests.scripted.reply import Halt, Pause, Reply, Step
 from tests.scripted.request import ReceivedRequest
 
-
 Answer = Reply | Callable[[ReceivedRequest], Reply]
 
 

@@ -1,0 +1,1 @@
+"""The engine side: HTTP client, server-sent events, engines as child processes."""

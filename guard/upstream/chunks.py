@@ -1,0 +1,152 @@
+"""From the bytes of a streamed chat completion to its checked chunks; no I/O.
+
+A stream that breaks must never look like a short answer. So the reader knows when an answer is whole:
+at ``[DONE]``, or, for engines that send none, at the end of the body, and both only once every
+choice that began has a finish reason. Anything else is an error with the reason in its code:
+
+    engine_failed           the engine says so itself (``data: {"error": …}``)
+    engine_stream_broken    the stream ended before the answer did
+    engine_bad_answer       what arrived cannot be understood
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from guard.errors import UpstreamError
+from guard.upstream.refusal import failed_while_answering
+from guard.upstream.sse import Event, EventTooLarge, SseParser
+
+Chunk = dict[str, Any]
+"""One ``chat.completion.chunk``, as the engine sent it."""
+
+
+class ChunkReader:
+    """Reads one stream."""
+
+    def __init__(self) -> None:
+        """Start at the beginning of a stream."""
+        self.done = False
+        """Whether ``[DONE]`` was read; what follows it is not looked at."""
+        self._parser = SseParser()
+        self._begun: set[int] = set()
+        self._finished: set[int] = set()
+
+    def feed(self, data: bytes) -> Iterator[Chunk]:
+        """The chunks that ``data`` completes; consume it before feeding on.
+
+        Raises:
+            UpstreamError: At the place in the stream where the engine reports an error, or where
+                it cannot be understood.
+        """
+        try:
+            events = self._parser.feed(data)
+        except EventTooLarge as error:
+            raise bad_answer(str(error)) from error
+        return self._chunks(events)
+
+    def finish(self) -> Iterator[Chunk]:
+        """The chunks left at the orderly end of the body, and the check that the answer is whole.
+
+        Raises:
+            UpstreamError: The answer is not whole.
+        """
+        if not self.done:
+            try:
+                events = self._parser.finish()
+            except EventTooLarge as error:
+                raise bad_answer(str(error)) from error
+            yield from self._chunks(events)
+        if not self._finished or not self._begun <= self._finished:
+            raise broken("The engine ended its stream before it had finished the answer.")
+
+    def check(self, value: object) -> Chunk:
+        """A decoded event as a chunk.
+
+        Raises:
+            UpstreamError: It is an error, or no chunk of a chat completion.
+        """
+        if not isinstance(value, dict):
+            raise bad_answer("an event of the engine's stream is no JSON object")
+        if value.get("error") or value.get("object") == "error":
+            raise failed_while_answering(value)
+        choices = value.get("choices")
+        if not isinstance(choices, list):
+            raise bad_answer("an event of the engine's stream has no choices")
+        for choice in choices:
+            if not isinstance(choice, dict) or not isinstance(index := choice.get("index", 0), int):
+                raise bad_answer("a choice in the engine's stream is malformed")
+            if not isinstance(choice.get("delta"), dict):
+                choice["delta"] = {}
+            self._begun.add(index)
+            if choice.get("finish_reason"):
+                self._finished.add(index)
+        return value
+
+    def _chunks(self, events: list[bytes | Event]) -> Iterator[Chunk]:
+        for event in events:
+            if isinstance(event, Event):
+                if event.name == b"error":
+                    raise failed_while_answering(event.data.decode("utf-8", "replace"))
+                continue
+            if event[:1] == b"[" and event.strip() == b"[DONE]":
+                self.done = True
+                return
+            if event:
+                yield self.check(_loads(event))
+
+
+def completion_chunk(body: bytes) -> Chunk:
+    """A whole ``chat.completion`` as the one chunk a stream could have brought it in.
+
+    Raises:
+        UpstreamError: The body is an error or something else.
+    """
+    value = _loads(body)
+    if not isinstance(value, dict) or value.get("object") != "chat.completion":
+        if isinstance(value, dict) and value.get("error"):
+            raise failed_while_answering(value)
+        raise bad_answer("the engine's answer is neither a stream nor a chat completion")
+    choices = value.get("choices")
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        raise bad_answer("the engine's chat completion has no choices")
+    value["object"] = "chat.completion.chunk"
+    value["choices"] = [_as_delta(choice) for choice in choices]
+    return value
+
+
+def broken(message: str) -> UpstreamError:
+    """The error for a stream that ended before the answer did."""
+    return UpstreamError(message, code="engine_stream_broken")
+
+
+def bad_answer(detail: str) -> UpstreamError:
+    """The error for an answer that cannot be understood; ``detail`` is for the log."""
+    error = UpstreamError(
+        "The engine sent an answer that is not a chat completion.", code="engine_bad_answer"
+    )
+    error.add_note(detail)
+    return error
+
+
+def _as_delta(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """A choice of a completion as a choice of a chunk."""
+    rest = {key: value for key, value in choice.items() if key != "message"}
+    message = choice.get("message")
+    delta = dict(message) if isinstance(message, dict) else {}
+    calls = delta.get("tool_calls")
+    if isinstance(calls, list):
+        delta["tool_calls"] = [
+            {"index": at, **call} if isinstance(call, dict) else call for at, call in enumerate(calls)
+        ]
+    return {**rest, "delta": delta}
+
+
+def _loads(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise bad_answer(f"not JSON: {error}") from error

@@ -1,0 +1,235 @@
+"""The HTTP client of one engine: chat completions as a checked stream, models, health.
+
+What it promises its caller: an answer that ends without an exception was whole; every failure is one
+of the guard's errors; and a caller who stops listening (``aclose`` on the generator, cancellation)
+drops the connection at once, which is how engines learn to stop generating.
+
+What shaped it, besides that:
+
+- aiohttp caps a session at 100 connections unless told otherwise; a proxy that holds one connection
+  per open stream must not queue the hundred-and-first behind them.
+- vLLM closes idle connections after 5 s. Ours are dropped after 2 s, and a request that still meets a
+  closing connection before the first byte of an answer is sent once more, never after that byte.
+- An engine may think in its queue for minutes before the first byte and must not stall for as long
+  between two chunks; these are two timeouts, so aiohttp's one read timeout is not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from guard.errors import ApiError, ConfigError, UpstreamError
+from guard.upstream.chunks import Chunk, ChunkReader, bad_answer, completion_chunk
+from guard.upstream.wire import drain, failure, read, read_all, refused, unanswered
+
+_PROBE_SECONDS = 5.0
+"""For health and model list, which no engine needs long for."""
+
+
+class Upstream:
+    """One engine behind an OpenAI-compatible address; holds a pool of connections.
+
+    Create it anywhere, ``start`` it inside the event loop that uses it, ``close`` it there.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        connect_timeout: float = 5.0,
+        first_byte_timeout: float = 300.0,
+        idle_timeout: float = 60.0,
+        total_timeout: float = 1800.0,
+        max_connections: int = 0,
+        keepalive: float = 2.0,
+    ) -> None:
+        """Keep the settings; nothing is opened yet.
+
+        Args:
+            base_url: The engine's address, with or without ``/v1``.
+            api_key: Sent as a bearer token; no such header when left out.
+            connect_timeout: Seconds to open a connection.
+            first_byte_timeout: Seconds from sending a request to the first byte of its body, the
+                wait in the engine's queue and the reading of the prompt included.
+            idle_timeout: Seconds between two reads of a body.
+            total_timeout: Seconds for one whole exchange.
+            max_connections: Most connections at once; 0 sets no limit.
+            keepalive: Seconds an idle connection is kept; keep it below the engine's own.
+
+        Raises:
+            ConfigError: The address or the key cannot be used.
+        """
+        self._root, self._base = _addresses(base_url)
+        self._chat_url = self._base / "chat" / "completions"
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "deliberative-guard",
+        }
+        if api_key is not None:
+            if not api_key.isascii() or not api_key.isprintable() or not api_key.strip():
+                raise ConfigError("the engine's key holds characters no HTTP header can carry")
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._connect_timeout = connect_timeout
+        self._first_byte_timeout = first_byte_timeout
+        self._idle_timeout = idle_timeout
+        self._total_timeout = total_timeout
+        self._max_connections = max_connections
+        self._keepalive = keepalive
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def base_url(self) -> str:
+        """The address that requests go to, ``/v1`` included."""
+        return str(self._base)
+
+    async def start(self) -> None:
+        """Make the connection pool; opens no connection."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._max_connections, keepalive_timeout=self._keepalive
+                ),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+                headers=self._headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+
+    async def close(self) -> None:
+        """Close every connection; streams that are still open break."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def chat(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
+        """Send a chat completion request and yield its chunks, checked, as they arrive.
+
+        Close the generator (``aclosing``) when leaving it early: the engine then stops.
+
+        Args:
+            body: The request, with ``stream`` true.
+
+        Raises:
+            InvalidRequest: The engine refuses the request as the client's mistake.
+            Overloaded: The engine has no room now.
+            UpstreamTimeout: One of the timeouts.
+            UpstreamError: Everything else that keeps the answer from being whole.
+        """
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        last = started + self._total_timeout
+        first_byte = min(started + self._first_byte_timeout, last)
+        response = await self._send("POST", self._chat_url, first_byte, orjson.dumps(body))
+        try:
+            kind = response.headers.get("Content-Type", "")
+            if not kind.startswith("text/event-stream"):
+                yield await self._whole_answer(response, kind, last)
+                return
+            reader = ChunkReader()
+            deadline = first_byte
+            while data := await read(response, deadline):
+                for chunk in reader.feed(data):
+                    yield chunk
+                if reader.done:
+                    await drain(response)
+                    break
+                deadline = min(loop.time() + self._idle_timeout, last)
+            for chunk in reader.finish():
+                yield chunk
+        finally:
+            response.close()
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The entries of the engine's model list.
+
+        Raises:
+            UpstreamError: The list cannot be had; also ``Overloaded``, as for ``chat``.
+        """
+        value = await self._get_json(self._base / "models")
+        data = value.get("data") if isinstance(value, dict) else None
+        if not isinstance(data, list) or not all(isinstance(entry, dict) for entry in data):
+            raise bad_answer("the engine's model list is malformed")
+        return data
+
+    async def healthy(self) -> bool:
+        """Whether the engine answers: ``/health``, or the model list where there is no such path."""
+        deadline = asyncio.get_running_loop().time() + _PROBE_SECONDS
+        try:
+            response = await self._send("GET", self._root / "health", deadline)
+        except UpstreamError as error:
+            if error.code != "engine_misconfigured":
+                return False
+        except ApiError:
+            return False
+        else:
+            response.close()
+            return True
+        with suppress(ApiError):
+            await self.models()
+            return True
+        return False
+
+    async def _send(
+        self, method: str, url: URL, deadline: float, data: bytes | None = None
+    ) -> aiohttp.ClientResponse:
+        """The response once its head is there and says 200."""
+        if self._session is None:
+            raise RuntimeError("the upstream client was not started")
+        attempts = 2
+        while True:
+            attempts -= 1
+            try:
+                async with asyncio.timeout_at(deadline):
+                    response = await self._session.request(method, url, data=data, allow_redirects=False)
+                    if response.status != 200:
+                        raise await refused(response)
+                    return response
+            except (aiohttp.ClientError, TimeoutError) as error:
+                if not (attempts and unanswered(error)):
+                    raise failure(error, str(self._base)) from error
+
+    async def _get_json(self, url: URL) -> Any:
+        deadline = asyncio.get_running_loop().time() + _PROBE_SECONDS
+        response = await self._send("GET", url, deadline)
+        try:
+            return orjson.loads(await read_all(response, deadline))
+        except orjson.JSONDecodeError as error:
+            raise bad_answer(f"not JSON: {error}") from error
+        finally:
+            response.close()
+
+    async def _whole_answer(self, response: aiohttp.ClientResponse, kind: str, deadline: float) -> Chunk:
+        """The chunk of an engine that answers a request for a stream with one JSON object."""
+        if not kind.startswith("application/json"):
+            raise bad_answer(f"the engine answered with content type {kind!r}")
+        reader = ChunkReader()
+        chunk = reader.check(completion_chunk(await read_all(response, deadline)))
+        for _ in reader.finish():
+            pass
+        return chunk
+
+
+def _addresses(base_url: str) -> tuple[URL, URL]:
+    """The root and the ``/v1`` address for an engine's base URL in either form."""
+    try:
+        url = URL(base_url.strip())
+    except ValueError as error:
+        raise ConfigError(f"the engine's address {base_url!r} is no URL") from error
+    if url.scheme not in {"http", "https"} or not url.host or url.query_string or url.fragment:
+        raise ConfigError(
+            f"the engine's address {base_url!r} is not of the form http://host:port or http://host:port/v1"
+        )
+    if url.user is not None or url.password is not None:
+        raise ConfigError("the engine's address holds a user or password; use the key setting")
+    url = url.with_path(url.path.rstrip("/") or "/")
+    if url.name == "v1":
+        return url.parent, url
+    return url, url / "v1"
