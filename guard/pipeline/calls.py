@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from guard.pipeline.exchange import EngineProfile, Prepared
-from guard.pipeline.messages import engine_messages
+from guard.pipeline.messages import disarm_all, engine_messages
 
 
 def answer_call(prepared: Prepared, profile: EngineProfile, index: int, reminder: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def continued_call(
         thinking: What it thought; empty where the model did not.
     """
     exchange = prepared.exchange
-    body = {**body, **exchange.sampling, **exchange.constraint}
+    body = {**body, **disarm_all(dict(exchange.sampling)), **exchange.constraint}
     body.pop("max_tokens", None)
     limit = exchange.max_tokens or profile.answer_tokens
     if limit is not None:
@@ -66,7 +66,7 @@ def _call(prepared: Prepared, profile: EngineProfile, index: int, reminder: str)
     if profile.running_usage:
         options["continuous_usage_stats"] = True
     body = {
-        **exchange.sampling,
+        **disarm_all(dict(exchange.sampling)),
         "model": profile.model,
         "messages": engine_messages(exchange.messages, prepared.system, reminder),
         "stream": True,

@@ -65,20 +65,32 @@ def engine_messages(messages: Sequence[Message], system: str, reminder: str = ""
 
 
 def _engine_message(message: Message) -> Message:
-    out = {key: message[key] for key in _FORWARDED if message.get(key) is not None}
+    out = {key: disarm_all(message[key]) for key in _FORWARDED if message.get(key) is not None}
     if out["role"] == "developer":
         out["role"] = "system"
     content = message.get("content")
     if isinstance(content, str):
-        if out["role"] == "assistant":
-            content = split_thinking(content).answer
-        content = disarm(content)
-    elif content is not None:
-        content = [
-            {**part, "text": disarm(part["text"])} if part["type"] == "text" else part for part in content
-        ]
-    out["content"] = content
+        out["content"] = disarm(split_thinking(content).answer if out["role"] == "assistant" else content)
+    else:
+        out["content"] = None if content is None else [_engine_part(part) for part in content]
     return out
+
+
+def _engine_part(part: dict[str, Any]) -> dict[str, Any]:
+    if part["type"] == "refusal":
+        return {"type": "text", "text": disarm(part["refusal"])}
+    return {**part, "text": disarm(part["text"])} if part["type"] == "text" else part
+
+
+def disarm_all(value: Any) -> Any:
+    """A JSON value with every text in it disarmed; tool definitions and calls reach the prompt too."""
+    if isinstance(value, str):
+        return disarm(value)
+    if isinstance(value, dict):
+        return {disarm(key): disarm_all(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [disarm_all(item) for item in value]
+    return value
 
 
 def _append(messages: list[Message], text: str) -> None:

@@ -60,16 +60,7 @@ class Notes:
     def add_tools(self, deltas: list[dict[str, Any]]) -> None:
         """Note released tool-call deltas, joined by index into whole calls."""
         self.first_token = self.first_token or time.perf_counter()
-        for delta in deltas:
-            index = delta.get("index", 0)
-            while len(self.tool_calls) <= index:
-                self.tool_calls.append(
-                    {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-                )
-            call, function = self.tool_calls[index], delta.get("function") or {}
-            call["id"] = delta.get("id") or call["id"]
-            call["function"]["name"] += function.get("name") or ""
-            call["function"]["arguments"] += function.get("arguments") or ""
+        join_tool_calls(self.tool_calls, deltas)
 
     @property
     def usage(self) -> Usage:
@@ -140,3 +131,15 @@ class Notes:
             total_ms=(now - exchange.started) * 1000,
             error=error,
         )
+
+
+def join_tool_calls(calls: list[dict[str, Any]], deltas: list[dict[str, Any]]) -> None:
+    """Add streamed tool-call deltas to whole calls, by their index."""
+    for delta in deltas:
+        index, function = delta.get("index", 0), delta.get("function") or {}
+        while len(calls) <= index:
+            calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+        call = calls[index]
+        call["id"] = delta.get("id") or call["id"]
+        call["function"]["name"] += function.get("name") or ""
+        call["function"]["arguments"] += function.get("arguments") or ""

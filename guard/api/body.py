@@ -1,0 +1,93 @@
+"""Read a request body: bounded, JSON, validated; every fault names the field."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from guard.errors import BodyTooLarge, InvalidRequest
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_json(request: Request, limit: int) -> Any:
+    """The body as decoded JSON.
+
+    Raises:
+        BodyTooLarge: It is over ``limit`` bytes; no more than that is read.
+        InvalidRequest: It is not JSON.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise InvalidRequest("Compressed request bodies are not accepted; send plain JSON.")
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > limit:
+                raise _too_large(limit)
+    except ClientDisconnect as error:
+        raise InvalidRequest("The connection was closed inside the request body.") from error
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from error
+
+
+def validate(model: type[Model], value: Any) -> Model:
+    """The value as a request model.
+
+    Raises:
+        InvalidRequest: Names the first field at fault in ``param`` and all of them in the message.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        faults = [
+            Fault(_path(item["loc"]), _text(item), item["type"])
+            for item in error.errors(include_url=False, include_input=False)
+        ]
+        texts = dict.fromkeys(
+            fault.text if not fault.path else f"{fault.path}: {fault.text}" for fault in faults
+        )
+        first = faults[0]
+        code = "unknown_parameter" if first.kind == "extra_forbidden" else "invalid_value"
+        named = first.path or first.text.partition(":")[0]
+        param = named if named.split(".")[0] in {*model.model_fields, *extra_fields(value)} else None
+        raise InvalidRequest("; ".join(list(texts)[:10]), param=param, code=code) from error
+
+
+class Fault(NamedTuple):
+    """One thing wrong with a request."""
+
+    path: str
+    """The field in dotted form; empty where a rule over several fields is broken (the text names it)."""
+    text: str
+    kind: str
+
+
+def extra_fields(value: Any) -> list[str]:
+    """The fields that a client sent, whatever they are."""
+    return list(value) if isinstance(value, dict) else []
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The request body is over {limit} bytes.", code="body_too_large")
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """A field's path as a client writes it: pydantic's names of union members left out."""
+    return ".".join(str(part) for part in location if not (isinstance(part, str) and part.startswith("~")))
+
+
+def _text(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        return "this field is not supported by the guard, and nothing is dropped silently"
+    if fault["type"] == "missing":
+        return "this field is required"
+    return str(fault["msg"].removeprefix("Value error, ")).rstrip(".")

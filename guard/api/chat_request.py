@@ -1,0 +1,263 @@
+"""What ``POST /v1/chat/completions`` accepts.
+
+Every field that is honoured stands here; any other is refused by name, since a field dropped in
+silence is a bug in somebody's application. Fields that would silence the thinking or show the prompt
+are refused with the reason.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from typing_extensions import TypedDict
+
+_STRICT = ConfigDict(extra="forbid")
+
+Text = Annotated[str, Field(max_length=20_000_000)]
+
+
+class TextPart(TypedDict):
+    """A text in a message of several parts."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    type: Literal["text"]
+    text: Text
+
+
+class ImageURL(TypedDict):
+    """An image by address or as data."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    url: Text
+    detail: NotRequired[Literal["auto", "low", "high"]]
+
+
+class ImagePart(TypedDict):
+    """An image in a user message, passed to engines that see."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    type: Literal["image_url"]
+    image_url: ImageURL
+
+
+class RefusalPart(TypedDict):
+    """An earlier refusal, as some clients send it back."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    type: Literal["refusal"]
+    refusal: Text
+
+
+Part = Annotated[TextPart | ImagePart | RefusalPart, Field(discriminator="type")]
+TextContent = Text | Annotated[list[TextPart], Field(min_length=1)]
+
+
+class InstructionMessage(TypedDict):
+    """A system or developer message."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    role: Literal["system", "developer"]
+    content: TextContent
+    name: NotRequired[Annotated[str, Field(max_length=64)]]
+
+
+class UserMessage(TypedDict):
+    """What a user says."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    role: Literal["user"]
+    content: Text | Annotated[list[Part], Field(min_length=1)]
+    name: NotRequired[Annotated[str, Field(max_length=64)]]
+
+
+class CalledFunction(TypedDict):
+    """The function of a tool call, with its arguments as JSON text."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    name: str
+    arguments: Text
+
+
+class ToolCall(TypedDict):
+    """A call that the assistant made earlier."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+    index: NotRequired[int]
+
+
+class AssistantMessage(TypedDict):
+    """An earlier answer; reasoning sent along is accepted and not believed."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    role: Literal["assistant"]
+    content: NotRequired[Text | list[Part] | None]
+    refusal: NotRequired[str | None]
+    name: NotRequired[Annotated[str, Field(max_length=64)]]
+    tool_calls: NotRequired[list[ToolCall] | None]
+    reasoning: NotRequired[Any]
+    reasoning_content: NotRequired[Any]
+    reasoning_details: NotRequired[Any]
+    annotations: NotRequired[Any]
+    audio: NotRequired[None]
+    function_call: NotRequired[None]
+
+
+class ToolMessage(TypedDict):
+    """The result of a tool call."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    role: Literal["tool"]
+    content: TextContent
+    tool_call_id: str
+    name: NotRequired[str]
+
+
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+
+
+def _role(value: Any) -> str | None:
+    role = value.get("role") if isinstance(value, dict) else None
+    if role in {"system", "developer"}:
+        return "~instruction"
+    return f"~{role}" if role in _ROLES else None
+
+
+ChatMessage = Annotated[
+    Annotated[InstructionMessage, Tag("~instruction")]
+    | Annotated[UserMessage, Tag("~user")]
+    | Annotated[AssistantMessage, Tag("~assistant")]
+    | Annotated[ToolMessage, Tag("~tool")],
+    Discriminator(
+        _role,
+        custom_error_type="invalid_role",
+        custom_error_message=f"must be a message object whose role is one of {', '.join(_ROLES)}",
+    ),
+]
+
+
+class Function(TypedDict):
+    """A function the model may call."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
+    description: NotRequired[str | None]
+    parameters: NotRequired[dict[str, Any] | None]
+    strict: NotRequired[bool | None]
+
+
+class Tool(TypedDict):
+    """A tool the model may call."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    type: Literal["function"]
+    function: Function
+
+
+class StreamOptions(BaseModel):
+    """Options of a stream."""
+
+    model_config = _STRICT
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class ChatRequest(BaseModel):
+    """A chat completion request, checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: str | Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=16)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    user: Annotated[str, Field(max_length=512)] | None = None
+    reasoning_effort: Literal["low", "medium", "high"] | None = None
+    include_reasoning: bool | None = None
+    """Whether a key that may see the thinking wants it; never passed on."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_by_reason(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for field in value.keys() & _REFUSED.keys():
+                if value[field] not in _HARMLESS.get(field, (None,)):
+                    raise ValueError(f"{field}: {_REFUSED[field]}")
+            if value.keys() & _REFUSED.keys():
+                value = {k: v for k, v in value.items() if k not in _REFUSED}
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ChatRequest:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options: only allowed with stream: true")
+        if self.tool_choice not in (None, "none") and not self.tools:
+            raise ValueError("tool_choice: only allowed with tools")
+        if self.response_format is not None and self.response_format.get("type") not in {
+            "text",
+            "json_object",
+            "json_schema",
+        }:
+            raise ValueError("response_format: type must be text, json_object or json_schema")
+        return self
+
+
+_SILENCES = "would switch the thinking off, and every answer here is deliberated"
+_REVEALS = "would show the prompt, which holds the policy"
+_REFUSED: dict[str, str] = {
+    "chat_template_kwargs": _SILENCES,
+    "chat_template": "would replace the prompt's form, which sets the policy apart from other text",
+    "continue_final_message": _SILENCES,
+    "add_generation_prompt": _SILENCES,
+    "thinking_token_budget": _SILENCES,
+    "echo": _REVEALS,
+    "prompt_logprobs": _REVEALS,
+    "return_token_ids": _REVEALS,
+    "return_prompt_text": _REVEALS,
+    "return_tokens_as_token_ids": _REVEALS,
+    "logprobs": "token probabilities are not offered, since the thinking is hidden",
+    "top_logprobs": "token probabilities are not offered, since the thinking is hidden",
+    "logit_bias": "could be aimed at the decision or the citations",
+    "store": "completions are not stored for retrieval",
+}
+_HARMLESS: dict[str, tuple[Any, ...]] = {
+    "store": (None, False),
+    "logprobs": (None, False),
+    "top_logprobs": (None, 0),
+    "logit_bias": (None, {}),
+    "echo": (None, False),
+    "continue_final_message": (None, False),
+    "add_generation_prompt": (None, True),
+    "return_token_ids": (None, False),
+    "return_prompt_text": (None, False),
+    "return_tokens_as_token_ids": (None, False),
+}
+"""Values that ask for nothing; clients send them as defaults."""

@@ -1,0 +1,155 @@
+"""Chat completions as OpenAI writes them, whole and in chunks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
+from guard.pipeline.exchange import Prepared
+from guard.pipeline.notes import join_tool_calls
+from guard.pipeline.usage import Usage, total
+
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How the answers of one request are written."""
+
+    reasoning_fields: tuple[str, ...]
+    """Fields that show the thinking; none hides it."""
+    include_usage: bool
+    """Whether a stream ends with a usage chunk."""
+    structured: bool
+    """The client parses the content, so a refusal of the guard goes into ``refusal`` alone."""
+
+
+@dataclass(slots=True)
+class Gathered:
+    """One choice, gathered from its events."""
+
+    thinking: list[str] = field(default_factory=list)
+    answer: list[str] = field(default_factory=list)
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    decided: Decided | None = None
+    finished: Finished | None = None
+
+    def add(self, event: Event) -> None:
+        """Take the next event."""
+        match event:
+            case ThinkingText(text):
+                self.thinking.append(text)
+            case AnswerText(text):
+                self.answer.append(text)
+            case ToolCalls(deltas):
+                join_tool_calls(self.tools, deltas)
+            case Decided():
+                self.decided = event
+            case Finished():
+                self.finished = event
+
+
+def decision(decided: Decided | None) -> str:
+    """The value of ``x-guard-decision`` for one choice."""
+    if decided is None:
+        return "none"
+    if decided.refused:
+        return "refuse"
+    return decided.deliberation.verdict.value if decided.deliberation.verdict else "none"
+
+
+def head(prepared: Prepared, kind: str) -> dict[str, Any]:
+    """The fields that a completion and each of its chunks begin with."""
+    exchange = prepared.exchange
+    return {
+        "id": f"chatcmpl-{exchange.request_id}",
+        "object": kind,
+        "created": int(exchange.started_at.timestamp()),
+        "model": exchange.model,
+        "system_fingerprint": f"fp_{prepared.snapshot.policy.digest[:12]}",
+    }
+
+
+def completion(prepared: Prepared, choices: list[Gathered], shape: Shape) -> bytes:
+    """The body of an answer that is not streamed."""
+    usages = [choice.finished.usage for choice in choices if choice.finished]
+    body = head(prepared, "chat.completion")
+    body["choices"] = [_choice(index, choice, shape) for index, choice in enumerate(choices)]
+    body["usage"] = total(usages).body()
+    return orjson.dumps(body)
+
+
+def _choice(index: int, choice: Gathered, shape: Shape) -> dict[str, Any]:
+    text = "".join(choice.answer)
+    refused = choice.decided is not None and choice.decided.refused and shape.structured
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if refused or (choice.tools and not text) else text,
+        "refusal": text if refused else None,
+        "annotations": [],
+    }
+    if choice.tools:
+        message["tool_calls"] = choice.tools
+    thinking = "".join(choice.thinking)
+    for name in shape.reasoning_fields:
+        message[name] = thinking
+    reason = choice.finished.reason if choice.finished else "stop"
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
+
+
+class ChunkWriter:
+    """Writes the chunks of one stream; knows which choices have begun."""
+
+    def __init__(self, prepared: Prepared, shape: Shape) -> None:
+        """Nothing is written yet."""
+        self._head = head(prepared, "chat.completion.chunk")
+        self._shape = shape
+        self._begun: set[int] = set()
+        self._refused: set[int] = set()
+        self._usages: list[Usage] = []
+
+    def frames(self, index: int, event: Event) -> bytes:
+        """The server-sent events for one event of a choice; empty where nothing is shown."""
+        match event:
+            case ThinkingText(text):
+                if not self._shape.reasoning_fields:
+                    return b""
+                return self._delta(index, dict.fromkeys(self._shape.reasoning_fields, text))
+            case AnswerText(text):
+                name = "refusal" if index in self._refused else "content"
+                return self._delta(index, {name: text})
+            case ToolCalls(deltas):
+                return self._delta(index, {"tool_calls": deltas})
+            case Decided(_, refused):
+                if refused and self._shape.structured:
+                    self._refused.add(index)
+                return b""
+            case Finished(reason, usage):
+                self._usages.append(usage)
+                return self._delta(index, {}, reason)
+
+    def end(self) -> bytes:
+        """The usage chunk, where it was asked for, and ``[DONE]``."""
+        if not self._shape.include_usage:
+            return DONE
+        return self._frame([], total(self._usages).body()) + DONE
+
+    def _delta(self, index: int, delta: dict[str, Any], reason: str | None = None) -> bytes:
+        opening = b""
+        if index not in self._begun:
+            self._begun.add(index)
+            opening = self._frame([_delta(index, {"role": "assistant", "content": "", "refusal": None})])
+        return opening + self._frame([_delta(index, delta, reason)])
+
+    def _frame(self, choices: list[dict[str, Any]], usage: dict[str, object] | None = None) -> bytes:
+        chunk = {**self._head, "choices": choices}
+        if self._shape.include_usage:
+            chunk["usage"] = usage
+        return b"data: " + orjson.dumps(chunk) + b"\n\n"
+
+
+def _delta(index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}

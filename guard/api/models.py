@@ -1,0 +1,29 @@
+"""``GET /v1/models``: the names under which this endpoint answers, and nothing of the engine's paths."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from guard.api.state import service_of
+from guard.keys import Scope
+
+
+async def list_models(request: Request) -> JSONResponse:
+    """All models."""
+    service = service_of(request)
+    service.keys.caller(request.headers.get("authorization")).require(Scope.CHAT)
+    return JSONResponse({"object": "list", "data": [_model(name) for name in service.models]})
+
+
+async def get_model(request: Request) -> JSONResponse:
+    """One model by name."""
+    service = service_of(request)
+    service.keys.caller(request.headers.get("authorization")).require(Scope.CHAT)
+    name = request.path_params["name"]
+    service.check_model(name)
+    return JSONResponse(_model(name))
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "deliberative-guard"}

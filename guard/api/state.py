@@ -1,0 +1,84 @@
+"""What the endpoints work with; built once by guard.app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.requests import Request
+
+from guard.errors import NotFound
+from guard.keys import Caller, KeyRing
+from guard.pipeline.pipeline import Pipeline
+from guard.rollout.active import ActivePolicy
+from guard.telemetry import Metrics
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """What one request may ask for."""
+
+    body_bytes: int
+    choices: int
+    messages: int
+    max_answer_tokens: int
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """Whether the guard can answer, and why not."""
+
+    ready: bool
+    detail: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Service:
+    """The collaborators of every endpoint."""
+
+    keys: KeyRing
+    policies: Mapping[str, ActivePolicy]
+    """By name; the first is the default."""
+    pipeline: Pipeline
+    models: tuple[str, ...]
+    """Names under which the engine's model is offered; the first is ``default``."""
+    limits: RequestLimits
+    reasoning_fields: tuple[str, ...]
+    ping_seconds: float
+    metrics: Metrics
+    status: Callable[[], ServiceStatus]
+
+    def policy(self, caller: Caller, wanted: str | None) -> ActivePolicy:
+        """The policy for a request: the key's, else the one asked for, else the default.
+
+        Raises:
+            NotFound: There is no such policy, or the key is bound to another one.
+        """
+        name = caller.policy or wanted or next(iter(self.policies))
+        if name not in self.policies or (caller.policy and wanted and wanted != caller.policy):
+            offered = [caller.policy] if caller.policy else list(self.policies)
+            raise NotFound(
+                f"There is no policy {wanted or name!r}. Available: {', '.join(offered)}.",
+                param="x-guard-policy",
+                code="policy_not_found",
+            )
+        return self.policies[name]
+
+    def check_model(self, name: str) -> None:
+        """Go on only with a model that is offered.
+
+        Raises:
+            NotFound: Lists those that are.
+        """
+        if name not in self.models:
+            raise NotFound(
+                f"The model {name!r} does not exist. Available: {', '.join(self.models)}.",
+                param="model",
+                code="model_not_found",
+            )
+
+
+def service_of(request: Request) -> Service:
+    """The service that this request's app was built with."""
+    return cast(Service, request.app.state.service)

@@ -1,0 +1,250 @@
+"""Every setting, typed and read once: command line over environment over file over default.
+
+Environment: ``GUARD_PORT=8081``, nested with two underscores (``GUARD_RETRIEVAL__MAX_SECTIONS=2``). File:
+TOML, named by ``--config`` or ``GUARD_CONFIG``. Secrets are never settings: a setting holds the *name* of
+the environment variable that holds the secret, or a hash.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from guard.deliberation.deliberation import Finding
+from guard.errors import ConfigError
+from guard.keys import Caller, Scope
+from guard.pipeline.enforcement import DEFAULT_ACTIONS, Action, Enforcement, Mode
+from guard.pipeline.exchange import Constrained, RetrievalLimits
+from guard.rollout.snapshot import SpecInContext
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KeySettings(_Section):
+    """One API key; ``guard key new`` prints a fresh one with its hash."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """Shown in records as the tenant."""
+    hash: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    """``sha256:`` and the hex hash of the key."""
+    scopes: frozenset[Scope] = frozenset({Scope.CHAT})
+    """What the key may do: chat, reasoning, audit, admin."""
+    policy: str | None = None
+    """Bind the key to one of the served policies."""
+
+
+class EngineSettings(_Section):
+    """The engine that answers: someone else's server, or a child process of the guard."""
+
+    upstream: str | None = None
+    """Base URL of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1."""
+    upstream_key_env: str | None = None
+    """Name of the environment variable that holds the engine's API key."""
+    kind: Literal["transformers", "vllm"] | None = None
+    """Start this engine as a child process."""
+    model: str | None = None
+    """With ``kind``: the checkpoint folder. With ``upstream``: what the engine calls its model; left
+    out, the first model it lists."""
+    python: Path | None = None
+    """Interpreter that has the engine installed; left out, the guard's own."""
+    args: tuple[str, ...] = ()
+    """Further command-line arguments of the engine."""
+    log: Path = Path("var/engine.log")
+    """Where a child engine's output goes."""
+    thinking_opened: bool = False
+    """The model's chat template opens the thinking, so that completions begin inside it."""
+    constrained: Constrained | None = None
+    """How grammars and thinking go together; left out, what suits the engine."""
+    card: Path | None = None
+    """``model-card.json`` of a model trained on the policy: the digests of the sections it learnt."""
+    connect_timeout: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds to connect to the engine."""
+    first_byte_timeout: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds until the engine begins to answer."""
+    idle_timeout: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds between two chunks of the engine's answer."""
+    total_timeout: Annotated[float, Field(gt=0)] = 900.0
+    """Seconds for one engine call."""
+    start_timeout: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds until a child engine must be ready."""
+
+
+class RetrievalSettings(_Section):
+    """How much policy text a prompt may take."""
+
+    max_sections: Annotated[int, Field(ge=0, le=50)] = 3
+    """Sections given in full at most."""
+    budget_tokens: Annotated[int, Field(ge=0)] = 1500
+    """Tokens they may take together."""
+    spec: SpecInContext = SpecInContext.RETRIEVED
+    """``retrieved``: always give the policy; ``drift``: only what a trained model did not learn."""
+
+
+class EnforcementSettings(_Section):
+    """What is done about findings."""
+
+    mode: Mode = Mode.OBSERVE
+    """``observe`` records findings, ``enforce`` acts on them."""
+    retries: Annotated[int, Field(ge=0, le=5)] = 1
+    """Further engine calls per choice when a finding asks for one."""
+    actions: dict[Finding, Action] = Field(default_factory=dict)
+    """Per finding: pass, retry, retry_then_refuse or refuse; the others keep their defaults."""
+
+    def build(self) -> Enforcement:
+        """The pipeline's form."""
+        return Enforcement(self.mode, {**DEFAULT_ACTIONS, **self.actions}, self.retries)
+
+
+class LimitSettings(_Section):
+    """What one request may ask for."""
+
+    body_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
+    """Largest request body."""
+    choices: Annotated[int, Field(ge=1, le=128)] = 8
+    """Largest ``n``."""
+    messages: Annotated[int, Field(ge=1)] = 2000
+    """Most messages in one request."""
+    thinking_tokens: Annotated[int, Field(ge=16)] = 1024
+    """Tokens for the thinking, on top of the client's limit for the answer."""
+    answer_tokens: int | None = None
+    """Answer tokens where the client sets no limit; left out, the engine decides."""
+    max_answer_tokens: Annotated[int, Field(ge=1)] = 131_072
+    """Largest ``max_tokens``."""
+
+
+class AuditSettings(_Section):
+    """The record of every choice."""
+
+    database: str = "var/guard.db"
+    """A path for SQLite, or postgresql://user@host/name; a password comes from PGPASSWORD."""
+    mode: Literal["durable", "background"] = "durable"
+    """``durable``: no answer is complete before its record; ``background``: never wait."""
+    max_pending: Annotated[int, Field(ge=1)] = 10_000
+    """Records in memory at most."""
+    spill: Path = Path("var/audit-spill.jsonl")
+    """Where records go while the database does not take them."""
+
+
+class Settings(BaseSettings):
+    """All settings of one guard."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GUARD_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but loopback needs keys."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """Port to listen on."""
+    policies: tuple[Path, ...] = (Path("specs/default"),)
+    """Policy folders; the first is the default."""
+    reasoning_output: Literal["reasoning", "reasoning_content", "both", "none"] = "both"
+    """Field in which the thinking is shown to keys that may see it."""
+    ping_seconds: Annotated[float, Field(gt=0)] = 15.0
+    """Seconds of silence after which a stream gets a keep-alive comment."""
+    log_format: Literal["console", "json"] = "console"
+    """How log lines look."""
+    keys: tuple[KeySettings, ...] = ()
+    """API keys; none switches them off, which only loopback allows."""
+    engine: EngineSettings = EngineSettings()
+    """The engine that answers."""
+    retrieval: RetrievalSettings = RetrievalSettings()
+    """How much policy text a prompt may take."""
+    enforcement: EnforcementSettings = EnforcementSettings()
+    """What is done about findings."""
+    limits: LimitSettings = LimitSettings()
+    """What one request may ask for."""
+    audit: AuditSettings = AuditSettings()
+    """The record of every choice."""
+
+    @field_validator("keys")
+    @classmethod
+    def _distinct(cls, keys: tuple[KeySettings, ...]) -> tuple[KeySettings, ...]:
+        if len({key.hash for key in keys}) < len(keys) or len({key.name for key in keys}) < len(keys):
+            raise ValueError("two keys share a name or a hash")
+        return keys
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        problems = []
+        if not self.keys and not is_loopback(self.host):
+            problems.append(
+                f"host {self.host!r} is reachable from other machines, so keys are needed: "
+                "run 'guard key new' and put what it prints under keys"
+            )
+        if bool(self.engine.upstream) == bool(self.engine.kind):
+            problems.append("engine: set either upstream (a running server) or kind (one to start)")
+        if self.engine.kind and not self.engine.model:
+            problems.append("engine.model: name the checkpoint folder of the engine to start")
+        if self.retrieval.spec is SpecInContext.DRIFT and not self.engine.card:
+            problems.append("retrieval.spec = 'drift' needs engine.card, which says what the model learnt")
+        if not self.policies:
+            problems.append("policies: name at least one policy folder")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line, then environment, then the file."""
+        file = TomlConfigSettingsSource(settings_cls, os.environ.get("GUARD_CONFIG") or None)
+        return init_settings, env_settings, file
+
+    def callers(self) -> dict[str, Caller]:
+        """The key ring's content."""
+        return {key.hash: Caller(key.name, key.scopes, key.policy) for key in self.keys}
+
+    def retrieval_limits(self) -> RetrievalLimits:
+        """The pipeline's form."""
+        return RetrievalLimits(self.retrieval.max_sections, self.retrieval.budget_tokens)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read settings; ``overrides`` (from the command line) come first.
+
+    Raises:
+        ConfigError: Names every setting that cannot be used.
+    """
+    path = os.environ.get("GUARD_CONFIG")
+    if path and not Path(path).is_file():
+        raise ConfigError(f"{path}: no such configuration file")
+    try:
+        return Settings(**overrides)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors()
+        ]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

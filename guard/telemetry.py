@@ -1,0 +1,123 @@
+"""Metrics and logs. No prompt, answer or key is ever in either."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from guard.audit.record import Outcome, Record
+from guard.deliberation.citations import CitationStatus
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_MILLISECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50)
+
+
+class Metrics:
+    """The guard's Prometheus metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        """Register everything; label values that are known beforehand start at zero."""
+        self.registry = registry = CollectorRegistry()
+        self._choices = Counter(
+            "guard_choices", "Choices by endpoint and outcome.", ["endpoint", "outcome"], registry=registry
+        )
+        self._verdicts = Counter(
+            "guard_verdicts", "Verdicts of the thinking.", ["policy", "verdict"], registry=registry
+        )
+        self._findings = Counter(
+            "guard_findings", "Findings about deliberations.", ["policy", "finding"], registry=registry
+        )
+        self._citations = Counter(
+            "guard_citations", "Citations by status.", ["policy", "status"], registry=registry
+        )
+        self._disagreements = Counter(
+            "guard_disagreements", "Answers against their verdict.", ["policy"], registry=registry
+        )
+        self._tokens = Counter("guard_tokens", "Tokens by kind.", ["kind"], registry=registry)
+        self._total = Histogram(
+            "guard_choice_seconds", "Admission to end of a choice.", buckets=_SECONDS, registry=registry
+        )
+        self._first = Histogram(
+            "guard_first_token_seconds",
+            "Admission to first visible token.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._retrieval = Histogram(
+            "guard_retrieval_milliseconds",
+            "Time to find sections.",
+            buckets=_MILLISECONDS,
+            registry=registry,
+        )
+        self.reloads = Counter(
+            "guard_policy_reloads", "Policy reloads.", ["policy", "result"], registry=registry
+        )
+        self.policy = Gauge(
+            "guard_policy_info", "The policy in force.", ["policy", "version", "digest"], registry=registry
+        )
+        self.engine_up = Gauge("guard_engine_up", "Whether the engine answers.", registry=registry)
+        self.audit_pending = Gauge("guard_audit_pending", "Records not yet durable.", registry=registry)
+        self.audit_spilled = Gauge("guard_audit_spilled", "Records in the spill file.", registry=registry)
+        self.audit_batch = Histogram(
+            "guard_audit_batch_seconds", "One audit transaction.", buckets=_SECONDS, registry=registry
+        )
+
+    def observe(self, record: Record) -> None:
+        """Count one finished choice."""
+        if record.outcome is Outcome.STREAMING:
+            return
+        policy = record.policy
+        self._choices.labels(record.endpoint, record.outcome.value).inc()
+        self._verdicts.labels(policy, record.verdict.value if record.verdict else "none").inc()
+        for finding in record.findings:
+            self._findings.labels(policy, finding.value).inc()
+        for citation in record.citations:
+            self._citations.labels(policy, citation.status.value).inc()
+        if record.agrees is False:
+            self._disagreements.labels(policy).inc()
+        self._tokens.labels("prompt").inc(record.prompt_tokens)
+        self._tokens.labels("completion").inc(record.completion_tokens)
+        self._total.observe(record.total_ms / 1000)
+        if record.first_token_ms:
+            self._first.observe(record.first_token_ms / 1000)
+        self._retrieval.observe(record.retrieval_ms)
+
+    def start_policy(self, name: str) -> None:
+        """Let a policy's series begin at zero, so that rates over them are right from the start."""
+        for status in CitationStatus:
+            self._citations.labels(name, status.value)
+        for result in ("changed", "rejected"):
+            self.reloads.labels(name, result)
+
+    def render(self) -> bytes:
+        """Prometheus text of all metrics."""
+        return generate_latest(self.registry)
+
+
+def configure_logs(form: Literal["console", "json"]) -> None:
+    """Send structlog and the standard library's loggers to stderr in one form."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.types.Processor
+    if form == "json":
+        renderer = structlog.processors.JSONRenderer()
+        shared.append(structlog.processors.format_exc_info)
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
