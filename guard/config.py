@@ -1,14 +1,13 @@
 """Every setting, typed and read once: command line over environment over file over default.
 
 Environment: ``GUARD_PORT=8081``, nested with two underscores (``GUARD_RETRIEVAL__MAX_SECTIONS=2``). File:
-TOML, named by ``--config`` or ``GUARD_CONFIG``. Secrets are never settings: a setting holds the *name* of
+TOML, named by ``guard serve --config`` or ``GUARD_CONFIG``. Secrets are never settings: a setting holds the *name* of
 the environment variable that holds the secret, or a hash.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -155,6 +154,8 @@ class Settings(BaseSettings):
     """Field in which the thinking is shown to keys that may see it."""
     ping_seconds: Annotated[float, Field(gt=0)] = 15.0
     """Seconds of silence after which a stream gets a keep-alive comment."""
+    drain_seconds: Annotated[int, Field(ge=0)] = 60
+    """Seconds that open requests get to finish after SIGTERM."""
     log_format: Literal["console", "json"] = "console"
     """How log lines look."""
     keys: tuple[KeySettings, ...] = ()
@@ -197,19 +198,6 @@ class Settings(BaseSettings):
             raise ValueError("; ".join(problems))
         return self
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line, then environment, then the file."""
-        file = TomlConfigSettingsSource(settings_cls, os.environ.get("GUARD_CONFIG") or None)
-        return init_settings, env_settings, file
-
     def callers(self) -> dict[str, Caller]:
         """The key ring's content."""
         return {key.hash: Caller(key.name, key.scopes, key.policy) for key in self.keys}
@@ -219,25 +207,47 @@ class Settings(BaseSettings):
         return RetrievalLimits(self.retrieval.max_sections, self.retrieval.budget_tokens)
 
 
-def load_settings(**overrides: Any) -> Settings:
-    """Read settings; ``overrides`` (from the command line) come first.
+def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
+    """Read settings.
+
+    Args:
+        file: TOML file; the settings in it come last, before the defaults.
+        overrides: From the command line; they come first.
 
     Raises:
         ConfigError: Names every setting that cannot be used.
     """
-    path = os.environ.get("GUARD_CONFIG")
-    if path and not Path(path).is_file():
-        raise ConfigError(f"{path}: no such configuration file")
+    if file is not None and not file.is_file():
+        raise ConfigError(f"{file}: no such configuration file")
     try:
-        return Settings(**overrides)
+        return _with_file(file)(**overrides)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not TOML: {error}") from error
+        raise ConfigError(f"{file}: is not TOML: {error}") from error
     except ValidationError as error:
         lines = [
             f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg'].removeprefix('Value error, ')}"
             for item in error.errors()
         ]
         raise ConfigError("\n".join(lines)) from error
+
+
+def _with_file(file: Path | None) -> type[Settings]:
+    """Settings whose last source is this file."""
+
+    class FileSettings(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            """Command line, then environment, then the file."""
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    return FileSettings
 
 
 def is_loopback(host: str) -> bool:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from guard.audit.record import Outcome, Record
 from guard.deliberation.citations import CitationStatus
+from guard.policy.model import Policy
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _MILLISECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50)
@@ -56,9 +57,10 @@ class Metrics:
         self.reloads = Counter(
             "guard_policy_reloads", "Policy reloads.", ["policy", "result"], registry=registry
         )
-        self.policy = Gauge(
+        self._policy = Gauge(
             "guard_policy_info", "The policy in force.", ["policy", "version", "digest"], registry=registry
         )
+        self._policy_labels: dict[str, tuple[str, str, str]] = {}
         self.engine_up = Gauge("guard_engine_up", "Whether the engine answers.", registry=registry)
         self.audit_pending = Gauge("guard_audit_pending", "Records not yet durable.", registry=registry)
         self.audit_spilled = Gauge("guard_audit_spilled", "Records in the spill file.", registry=registry)
@@ -86,12 +88,18 @@ class Metrics:
             self._first.observe(record.first_token_ms / 1000)
         self._retrieval.observe(record.retrieval_ms)
 
-    def start_policy(self, name: str) -> None:
-        """Let a policy's series begin at zero, so that rates over them are right from the start."""
-        for status in CitationStatus:
-            self._citations.labels(name, status.value)
-        for result in ("changed", "rejected"):
-            self.reloads.labels(name, result)
+    def show_policy(self, policy: Policy) -> None:
+        """Show the version in force; the series of a new policy begin at zero, so that rates are right."""
+        if policy.name not in self._policy_labels:
+            for status in CitationStatus:
+                self._citations.labels(policy.name, status.value)
+            for result in ("changed", "rejected"):
+                self.reloads.labels(policy.name, result)
+        else:
+            self._policy.remove(*self._policy_labels[policy.name])
+        labels = (policy.name, policy.version, policy.digest[:12])
+        self._policy_labels[policy.name] = labels
+        self._policy.labels(*labels).set(1)
 
     def render(self) -> bytes:
         """Prometheus text of all metrics."""

@@ -13,7 +13,7 @@ async def list_models(request: Request) -> JSONResponse:
     """All models."""
     service = service_of(request)
     service.keys.caller(request.headers.get("authorization")).require(Scope.CHAT)
-    return JSONResponse({"object": "list", "data": [_model(name) for name in service.models]})
+    return JSONResponse({"object": "list", "data": [_model(name) for name in service.models()]})
 
 
 async def get_model(request: Request) -> JSONResponse:

@@ -41,8 +41,8 @@ class Service:
     policies: Mapping[str, ActivePolicy]
     """By name; the first is the default."""
     pipeline: Pipeline
-    models: tuple[str, ...]
-    """Names under which the engine's model is offered; the first is ``default``."""
+    models: Callable[[], tuple[str, ...]]
+    """Names under which the engine's model is offered; ``default`` is always the first."""
     limits: RequestLimits
     reasoning_fields: tuple[str, ...]
     ping_seconds: float
@@ -71,9 +71,10 @@ class Service:
         Raises:
             NotFound: Lists those that are.
         """
-        if name not in self.models:
+        models = self.models()
+        if name not in models:
             raise NotFound(
-                f"The model {name!r} does not exist. Available: {', '.join(self.models)}.",
+                f"The model {name!r} does not exist. Available: {', '.join(models)}.",
                 param="model",
                 code="model_not_found",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from typing import Protocol
 
 import structlog
 
@@ -21,13 +22,20 @@ from guard.rollout.snapshot import Snapshot, SpecInContext
 log = structlog.get_logger(__name__)
 
 
+class ProfiledEngine(ChatEngine, Protocol):
+    """An engine that says what it can do; the answer may change when the engine is replaced."""
+
+    @property
+    def profile(self) -> EngineProfile:
+        """What it can do now."""
+
+
 class Pipeline:
     """Answers exchanges on one engine; holds no state of any of them."""
 
     def __init__(
         self,
-        engine: ChatEngine,
-        profile: EngineProfile,
+        engine: ProfiledEngine,
         enforcement: Enforcement,
         writer: RecordWriter,
         spec: SpecInContext,
@@ -36,14 +44,12 @@ class Pipeline:
         """Wire the parts.
 
         Args:
-            engine: Answers chat calls.
-            profile: What the engine can do.
+            engine: Answers chat calls, and says what it can do.
             enforcement: What is done about findings.
             writer: Makes records durable.
             spec: Which policy text goes into prompts.
             limits: How much of it.
         """
-        self.profile = profile
         self.enforcement = enforcement
         self._engine = engine
         self._writer = writer
@@ -57,7 +63,8 @@ class Pipeline:
         Raises:
             InvalidRequest: The engine cannot do what the request asks.
         """
-        if exchange.constraint and self.profile.constrained is Constrained.UNSUPPORTED:
+        profile = self._engine.profile
+        if exchange.constraint and profile.constrained is Constrained.UNSUPPORTED:
             field = next(iter(exchange.constraint))
             raise InvalidRequest(
                 f"This engine cannot enforce {field}; use one with structured outputs, such as vLLM.",
@@ -71,7 +78,7 @@ class Pipeline:
         wanted = hits
         if self._spec is SpecInContext.DRIFT:
             sections = snapshot.policy.section
-            wanted = tuple(h for h in hits if sections[h.section].digest not in self.profile.learnt)
+            wanted = tuple(h for h in hits if sections[h.section].digest not in profile.learnt)
         given = fit(wanted, snapshot.policy, self._limits.budget_tokens, snapshot.spec.tokens.__getitem__)
         elapsed = (time.perf_counter() - started) * 1000
         return Prepared(
@@ -91,7 +98,13 @@ class Pipeline:
     def run(self, prepared: Prepared, index: int = 0) -> AsyncGenerator[Event, None]:
         """The events of one choice; close the generator to stop it."""
         choice = Choice(
-            prepared, index, self._engine, self.profile, self.enforcement, self._writer, self._keep
+            prepared,
+            index,
+            self._engine,
+            self._engine.profile,
+            self.enforcement,
+            self._writer,
+            self._keep,
         )
         return choice.run()
 

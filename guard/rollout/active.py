@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +94,7 @@ class ActivePolicy:
             raise PolicyError([_renamed(self.folder, old.policy.name, policy.name)])
         return old if policy.digest == old.policy.digest else build_snapshot(policy, self._encoder, old)
 
-    async def watch(self, reloaded: Callable[[ReloadResult], None], stop: asyncio.Event) -> None:
+    async def watch(self, reloaded: Callable[[ReloadResult], Awaitable[None]], stop: asyncio.Event) -> None:
         """Reload whenever a file of the folder changes, until ``stop`` is set.
 
         Symlinks are followed by watching the parents as well, so that the swap of a Kubernetes
@@ -103,7 +103,7 @@ class ActivePolicy:
         async for _ in self._changes(stop):
             result = await self.reload()
             if result.changed or result.problems:
-                reloaded(result)
+                await reloaded(result)
 
     async def _changes(self, stop: asyncio.Event) -> AsyncIterator[None]:
         async for _ in awatch(self.folder, stop_event=stop, step=SETTLE_MS, recursive=True):

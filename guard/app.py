@@ -1,0 +1,215 @@
+"""The only wiring: settings in, a running service out.
+
+Everything is built here and passed to what needs it. ``running`` opens and closes in order; ``create_app``
+maps routes onto the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from guard.api.chat import chat_completions
+from guard.api.errors import EXCEPTION_HANDLERS
+from guard.api.health import healthz, metrics, readyz
+from guard.api.models import get_model, list_models
+from guard.api.state import RequestLimits, Service, ServiceStatus
+from guard.audit.record import Record
+from guard.audit.store import AuditStore
+from guard.audit.writer import AuditWriter
+from guard.config import Settings
+from guard.engine import EngineLink, EngineState
+from guard.errors import AuditError, ConfigError
+from guard.keys import KeyRing
+from guard.pipeline.pipeline import Pipeline
+from guard.retrieval.dense import EMBEDDINGS, StaticEncoder
+from guard.rollout.active import ActivePolicy, ReloadResult
+from guard.telemetry import Metrics
+
+REASONING_FIELDS = {
+    "reasoning": ("reasoning",),
+    "reasoning_content": ("reasoning_content",),
+    "both": ("reasoning", "reasoning_content"),
+    "none": (),
+}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service, and the engine whose start can be waited for."""
+
+    service: Service
+    engine: EngineLink
+    database: str
+    """Where the records go, without any secret."""
+
+
+def create_app(service: Service) -> Starlette:
+    """The ASGI app of a running service."""
+    app = Starlette(
+        routes=[
+            Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+            Route("/v1/models", list_models),
+            Route("/v1/models/{name:path}", get_model),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+        ],
+        exception_handlers=EXCEPTION_HANDLERS,
+    )
+    app.state.service = service
+    return app
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """Open everything a service needs; close it in reverse order.
+
+    Raises:
+        PolicyError: A policy folder cannot be used.
+        AuditError: The database cannot be opened.
+        ConfigError: Policies and keys do not fit together, or the engine is misconfigured.
+    """
+    async with AsyncExitStack() as stack:
+        meters = Metrics()
+        policies = load_policies(settings)
+        store = await AuditStore.open(settings.audit.database)
+        stack.push_async_callback(store.close)
+        await store.mark_interrupted()
+        writer = AuditWriter(
+            store,
+            mode=settings.audit.mode,
+            max_pending=settings.audit.max_pending,
+            spill_path=settings.audit.spill,
+            on_batch=lambda seconds, _: meters.audit_batch.observe(seconds),
+        )
+        await writer.start()
+        stack.push_async_callback(writer.close)
+        for active in policies.values():
+            await _enter_policy(active, store, meters)
+        link = EngineLink(settings.engine, settings.limits, meters.engine_up.set)
+        await link.start()
+        stack.push_async_callback(link.stop)
+        pipeline = Pipeline(
+            link,
+            settings.enforcement.build(),
+            _MeteredWriter(writer, meters),
+            settings.retrieval.spec,
+            settings.retrieval_limits(),
+        )
+        stack.push_async_callback(pipeline.close)
+        for active in policies.values():
+            await _watch_policy(stack, active, store, meters)
+        meters.audit_pending.set_function(lambda: writer.pending)
+        meters.audit_spilled.set_function(lambda: writer.spilled)
+        limits = settings.limits
+        service = Service(
+            keys=KeyRing(settings.callers()),
+            policies=policies,
+            pipeline=pipeline,
+            models=lambda: link.models,
+            limits=RequestLimits(
+                limits.body_bytes, limits.choices, limits.messages, limits.max_answer_tokens
+            ),
+            reasoning_fields=REASONING_FIELDS[settings.reasoning_output],
+            ping_seconds=settings.ping_seconds,
+            metrics=meters,
+            status=lambda: _status(policies, link, writer),
+        )
+        yield Running(service, link, store.location)
+
+
+def load_policies(settings: Settings) -> dict[str, ActivePolicy]:
+    """Every configured policy by name, in order.
+
+    Raises:
+        PolicyError: A folder is not a usable policy.
+        ConfigError: Two share a name, or a key is bound to one that is not served.
+    """
+    encoder = StaticEncoder.load(EMBEDDINGS)
+    policies: dict[str, ActivePolicy] = {}
+    for folder in settings.policies:
+        active = ActivePolicy(folder, encoder)
+        if active.name in policies:
+            raise ConfigError(
+                f"policies: {folder} and {policies[active.name].folder} are both {active.name!r}"
+            )
+        policies[active.name] = active
+    for key in settings.keys:
+        if key.policy is not None and key.policy not in policies:
+            raise ConfigError(f"keys: {key.name!r} is bound to policy {key.policy!r}, which is not served")
+    return policies
+
+
+class _MeteredWriter:
+    """Counts what is written."""
+
+    def __init__(self, writer: AuditWriter, meters: Metrics) -> None:
+        self._writer = writer
+        self._meters = meters
+
+    async def write(self, record: Record) -> None:
+        self._meters.observe(record)
+        await self._writer.write(record)
+
+
+async def _enter_policy(active: ActivePolicy, store: AuditStore, meters: Metrics) -> None:
+    """Store the version that is in force, remember the ones before it, show it."""
+    policy = active.snapshot.policy
+    active.remember([old for old in await store.policies(active.name) if old.digest != policy.digest])
+    await store.save_policy(policy)
+    meters.show_policy(policy)
+
+
+async def _watch_policy(
+    stack: AsyncExitStack, active: ActivePolicy, store: AuditStore, meters: Metrics
+) -> None:
+    """Reload the policy whenever its files change, until the stack is closed."""
+    stop = asyncio.Event()
+
+    async def reloaded(before: ReloadResult) -> None:
+        policy = active.snapshot.policy
+        meters.reloads.labels(active.name, "changed" if before.changed else "rejected").inc()
+        if before.changed:
+            meters.show_policy(policy)
+            try:
+                await store.save_policy(policy)
+            except AuditError as error:
+                log.error("policy version not stored", digest=policy.digest[:12], reason=str(error))
+
+    task = asyncio.create_task(active.watch(reloaded, stop))
+
+    async def end() -> None:
+        stop.set()
+        await task
+
+    stack.push_async_callback(end)
+
+
+def _status(policies: Mapping[str, ActivePolicy], link: EngineLink, writer: AuditWriter) -> ServiceStatus:
+    """Ready when the engine answers; a rejected policy edit or a struggling audit is shown beside it."""
+    detail: dict[str, object] = {
+        "engine": {"state": link.state.value, **({"detail": link.detail} if link.detail else {})},
+        "policies": {
+            name: {
+                "digest": active.snapshot.policy.digest[:12],
+                "version": active.snapshot.policy.version,
+                **({"rejected_edit": list(active.problems)} if active.problems else {}),
+            }
+            for name, active in policies.items()
+        },
+        "audit": {
+            "pending": writer.pending,
+            "spilled": writer.spilled,
+            **({"last_error": writer.last_error} if writer.last_error else {}),
+        },
+    }
+    return ServiceStatus(link.state is EngineState.UP, detail)

@@ -1,0 +1,205 @@
+"""The command line: ``guard serve``, ``guard log``, ``guard policy``, ``guard key``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from guard.audit.cli import log_app
+from guard.errors import GuardError
+from guard.policy.cli import policy_app
+
+if TYPE_CHECKING:
+    from guard.app import Running
+    from guard.config import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="An OpenAI-compatible endpoint that makes a model deliberate over a written policy.",
+)
+key_app = typer.Typer(no_args_is_help=True, help="API keys.")
+app.add_typer(log_app, name="log")
+app.add_typer(policy_app, name="policy")
+app.add_typer(key_app, name="key")
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+Opt = typer.Option
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, Opt(help="Address to listen on; other than loopback needs keys.")] = None,
+    port: Annotated[int | None, Opt(help="Port to listen on.")] = None,
+    policy: Annotated[list[Path] | None, Opt(help="Policy folder; repeat for several.")] = None,
+    upstream: Annotated[str | None, Opt(help="Base URL of a running OpenAI-compatible engine.")] = None,
+    engine: Annotated[str | None, Opt(help="Start an engine: transformers or vllm.")] = None,
+    model: Annotated[str | None, Opt(help="Checkpoint folder, or the upstream's model name.")] = None,
+    engine_python: Annotated[Path | None, Opt(help="Interpreter that has the engine installed.")] = None,
+    engine_arg: Annotated[list[str] | None, Opt(help="Further engine argument; repeatable.")] = None,
+    card: Annotated[Path | None, Opt(help="model-card.json of a model trained on the policy.")] = None,
+    spec: Annotated[str | None, Opt(help="Policy text in prompts: retrieved or drift.")] = None,
+    mode: Annotated[str | None, Opt(help="What is done about findings: observe or enforce.")] = None,
+    database: Annotated[str | None, Opt(help="SQLite path or postgresql:// URL of the records.")] = None,
+    config: Annotated[Path | None, Opt(help="TOML file with settings.", envvar="GUARD_CONFIG")] = None,
+) -> None:
+    """Serve the guarded endpoint until Ctrl-C or SIGTERM."""
+    from guard.config import load_settings
+
+    overrides: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "policies": tuple(policy) if policy else None,
+        "engine": {
+            "upstream": upstream,
+            "kind": engine,
+            "model": model,
+            "python": engine_python,
+            "args": tuple(engine_arg) if engine_arg else None,
+            "card": card,
+        },
+        "retrieval": {"spec": spec},
+        "enforcement": {"mode": mode},
+        "audit": {"database": database},
+    }
+    try:
+        settings = load_settings(config, **_given(overrides))
+        failed = asyncio.run(_serve(settings))
+    except GuardError as error:
+        errors.print(f"[bold red]guard:[/] {_plain(error)}")
+        raise typer.Exit(1) from None
+    if failed:
+        raise typer.Exit(1)
+
+
+def _given(overrides: dict[str, Any]) -> dict[str, Any]:
+    """The options that were typed, so that the others come from environment, file or default."""
+    kept = {}
+    for name, value in overrides.items():
+        value = _given(value) if isinstance(value, dict) else value
+        if value is not None and value != {}:
+            kept[name] = value
+    return kept
+
+
+async def _serve(settings: Settings) -> bool:
+    """Serve until told to stop; whether the engine failed to start."""
+    import uvicorn
+
+    from guard.app import create_app, running
+    from guard.telemetry import configure_logs
+
+    configure_logs(settings.log_format)
+    started = time.perf_counter()
+    async with running(settings) as live:
+        _describe(settings, live)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(live.service),
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                lifespan="off",
+                timeout_graceful_shutdown=settings.drain_seconds,
+            )
+        )
+        announcing = asyncio.create_task(_announce(server, settings, live, started))
+        try:
+            await server.serve()
+        finally:
+            announcing.cancel()
+        result = (await asyncio.gather(announcing, return_exceptions=True))[0]
+    if isinstance(result, GuardError):
+        raise result
+    return not server.started
+
+
+def _describe(settings: Settings, live: Running) -> None:
+    for active in live.service.policies.values():
+        policy = active.snapshot.policy
+        console.print(
+            f"policy   {policy.name} {policy.version}: {len(policy.sections)} sections, "
+            f"{len(policy.clauses)} clauses, digest {policy.digest[:12]} ({active.folder})"
+        )
+    console.print(f"records  {live.database}")
+    where = settings.engine.upstream or f"{settings.engine.kind} with {settings.engine.model}"
+    console.print(f"engine   {where}, findings: {settings.enforcement.mode.value}")
+
+
+async def _announce(server: Any, settings: Settings, live: Running, started: float) -> None:
+    """Say when the endpoint answers; stop the server where the engine cannot start."""
+    last = ""
+    waiting = asyncio.create_task(live.engine.wait_up())
+    while not waiting.done():
+        await asyncio.wait({waiting}, timeout=0.5)
+        if live.engine.detail and live.engine.detail != last:
+            last = live.engine.detail
+            console.print(f"engine   {last}", markup=False)
+    try:
+        await waiting
+    except GuardError:
+        server.should_exit = True
+        raise
+    while not server.started:
+        await asyncio.sleep(0.05)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    base = f"http://{settings.host}:{port}/v1"
+    console.print(f"ready    {base} after {time.perf_counter() - started:.1f} s\n\nTry:\n")
+    key = ' -H "Authorization: Bearer $KEY"' if settings.keys else ""
+    console.print(
+        f"  curl {base}/chat/completions{key} -H 'Content-Type: application/json' \\\n"
+        '    -d \'{"model": "default", "messages": [{"role": "user", "content": '
+        '"How do I sharpen a kitchen knife?"}]}\'\n'
+        "  guard log\n",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@key_app.command("new")
+def key_new(
+    name: Annotated[str, typer.Argument(help="Who gets it; shown in records as the tenant.")],
+    scope: Annotated[list[str] | None, Opt(help="chat, reasoning, audit, admin; repeatable.")] = None,
+) -> None:
+    """Make a fresh API key and print it, once, with the lines for the configuration file."""
+    from guard.keys import Scope, hash_key, new_key
+
+    scopes = scope or [Scope.CHAT.value]
+    unknown = [text for text in scopes if text not in list(Scope)]
+    if unknown:
+        errors.print(f"guard: unknown scope {unknown[0]!r}; use {', '.join(Scope)}")
+        raise typer.Exit(1)
+    key = new_key()
+    listed = ", ".join(f'"{text}"' for text in scopes)
+    errors.print("The key, shown only now:")
+    print(key)
+    errors.print("\nFor the configuration file:", markup=False)
+    errors.print(f'\n[[keys]]\nname = "{name}"\nhash = "{hash_key(key)}"\nscopes = [{listed}]', markup=False)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    print(installed("deliberative-guard"))
+
+
+def _plain(error: GuardError) -> str:
+    return str(error).replace("[", "\\[")
+
+
+def main() -> None:
+    """Entry point of the ``guard`` command."""
+    app()

@@ -1,0 +1,222 @@
+"""The engine as the service sees it: connected to, watched, described.
+
+Requests go straight to the HTTP client; this only says 503 while there is no engine yet, and keeps
+asking whether there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+
+from guard.config import EngineSettings, LimitSettings
+from guard.errors import ApiError, ConfigError, Overloaded
+from guard.pipeline.exchange import Constrained, EngineProfile
+from guard.upstream.client import Upstream
+from guard.upstream.engine import Engine
+
+POLL_SECONDS = 2.0
+"""How often the engine is asked whether it is well."""
+
+log = structlog.get_logger(__name__)
+
+
+class EngineState(StrEnum):
+    """Whether the engine can be asked."""
+
+    STARTING = "starting"
+    UP = "up"
+    DOWN = "down"
+    """It was up before; requests are still tried, since it may be back before the next poll."""
+    FAILED = "failed"
+    """It will not come up by itself."""
+
+
+class EngineLink:
+    """One engine, somebody's server or a child process, behind one client."""
+
+    def __init__(self, settings: EngineSettings, limits: LimitSettings, show: Callable[[bool], None]) -> None:
+        """Prepare; nothing is started.
+
+        Args:
+            settings: Which engine.
+            limits: Token budgets, which become part of its profile.
+            show: Told whether the engine is up, whenever it was asked.
+
+        Raises:
+            ConfigError: The model card or the engine's key is missing or unreadable.
+        """
+        self._settings = settings
+        self._show = show
+        self._child = _child(settings)
+        self._upstream = Upstream(
+            self._child.base_url if self._child else settings.upstream or "",
+            api_key=_secret(settings.upstream_key_env),
+            connect_timeout=settings.connect_timeout,
+            first_byte_timeout=settings.first_byte_timeout,
+            idle_timeout=settings.idle_timeout,
+            total_timeout=settings.total_timeout,
+        )
+        self._profile = EngineProfile(
+            model=settings.model or "",
+            thinking_opened=settings.thinking_opened,
+            thinking_tokens=limits.thinking_tokens,
+            answer_tokens=limits.answer_tokens,
+            learnt=read_card(settings.card) if settings.card else frozenset(),
+        )
+        self._task: asyncio.Task[None] | None = None
+        self._up = asyncio.Event()
+        self.state = EngineState.STARTING
+        self.detail = ""
+        """What the engine does while it starts, or why it failed."""
+
+    @property
+    def profile(self) -> EngineProfile:
+        """What the engine can do."""
+        return self._profile
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names under which its model is offered: ``default``, and its own without any path."""
+        own = Path(self._profile.model).name
+        return ("default", own) if own and own != "default" else ("default",)
+
+    def chat(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Stream a chat completion.
+
+        Raises:
+            Overloaded: The engine has not come up yet.
+        """
+        if not self._up.is_set():
+            message = f"The engine is {self.state.value}. Try again in a few seconds."
+            raise Overloaded(message, code="engine_not_ready", retry_after=5)
+        return self._upstream.chat(body)
+
+    async def start(self) -> None:
+        """Begin to start or to look for the engine; returns at once."""
+        await self._upstream.start()
+        self._task = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Stop watching, and a child engine with it."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self._upstream.close()
+        if self._child:
+            await self._child.stop()
+
+    async def wait_up(self) -> None:
+        """Wait until the engine answers for the first time.
+
+        Raises:
+            ConfigError: It failed to start; the text says why.
+        """
+        assert self._task is not None
+        up = asyncio.create_task(self._up.wait())
+        await asyncio.wait({up, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        if self._task.done():
+            self._task.result()
+
+    async def _watch(self) -> None:
+        if self._child:
+            try:
+                await self._child.start(self._progress)
+            except ConfigError as error:
+                self.state, self.detail = EngineState.FAILED, str(error)
+                raise
+        while True:
+            healthy = await self._upstream.healthy()
+            if healthy and not self._up.is_set():
+                healthy = await self._describe()
+            if healthy:
+                self._up.set()
+            if healthy or self._up.is_set():
+                self._enter(EngineState.UP if healthy else EngineState.DOWN)
+            self._show(healthy)
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _enter(self, state: EngineState) -> None:
+        if state is not self.state:
+            self.state, self.detail = state, ""
+            log.info("engine", state=state.value, url=self._upstream.base_url)
+
+    def _progress(self, text: str) -> None:
+        self.detail = text
+
+    async def _describe(self) -> bool:
+        """Complete the profile with what the running engine says of itself."""
+        try:
+            models = await self._upstream.models()
+        except ApiError as error:
+            self.detail = error.message
+            return False
+        vllm = any(model.get("owned_by") == "vllm" for model in models)
+        self._profile = _completed(self._profile, self._settings, models, vllm=vllm)
+        return True
+
+
+def _completed(
+    profile: EngineProfile, settings: EngineSettings, models: list[dict[str, Any]], *, vllm: bool
+) -> EngineProfile:
+    """The profile with the model's name and the engine's abilities filled in."""
+    listed = [str(model.get("id", "")) for model in models]
+    constrained = settings.constrained
+    if constrained is None:
+        constrained = _constrained(settings, vllm=vllm)
+    return replace(
+        profile,
+        model=profile.model or next(iter(listed), "default"),
+        constrained=constrained,
+        running_usage=vllm,
+    )
+
+
+def _constrained(settings: EngineSettings, *, vllm: bool) -> Constrained:
+    """How grammars and thinking go together on this engine, unless the operator says.
+
+    transformers serve applies no grammar. A vLLM child without a reasoning parser would apply it
+    from the first token, where the thinking belongs.
+    """
+    if settings.kind == "transformers":
+        return Constrained.UNSUPPORTED
+    if settings.kind == "vllm" and not any(arg.startswith("--reasoning-parser") for arg in settings.args):
+        return Constrained.CONTINUED
+    return Constrained.AFTER_THINKING
+
+
+def read_card(path: Path) -> frozenset[str]:
+    """Digests of the sections that a model learnt, from its ``model-card.json``.
+
+    Raises:
+        ConfigError: The file is not such a card.
+    """
+    try:
+        card = orjson.loads(path.read_bytes())
+        return frozenset(str(digest) for digest in card["sections"].values())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{path}: is no model card: it needs an object 'sections' of section id to digest"
+        ) from error
+
+
+def _secret(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    value = os.environ.get(variable)
+    if not value:
+        raise ConfigError(f"engine.upstream_key_env: the environment variable {variable} is not set")
+    return value
