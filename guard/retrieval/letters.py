@@ -1,0 +1,128 @@
+"""Letter statistics of English, to tell encoded text from plain text without a word list.
+
+A table of letter-pair likelihoods says how English a text reads. The difference between the table
+after a transformation and the table itself (a log-likelihood ratio, in nats) says whether a text
+reads better *after* the transformation: positive over a stretch of some twenty characters means
+that somebody wrote it backwards or shifted the alphabet.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Table = NDArray[np.float32]
+
+WINDOW = 20
+"""Letter pairs summed when looking for a stretch; a shorter text is taken whole."""
+THRESHOLD = 14.0
+"""Nats of gain from which a stretch counts as transformed. Of 1,570 plain questions 0.6 % come over
+it for rot13 and reversal together; of encoded ones 99 % do."""
+
+_BREAK = 26
+"""The class of everything that is not a letter."""
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PAIRS = (
+    "zaUYzcYzUzbSYHzezPTKfjjtZzL",
+    "NkzzGzzzPzzLzzHzzOdmOzzzSzb",
+    "MzjzLzzJVzRUzzFzzRnOczzzdzf",
+    "WzzfHlhzRzzkwzNzzYVzgpzzgz8",
+    "TzaTZauzjzzXcRlczLOWzfkZozC",
+    "SzzzNWzzJzzZzzGzzRzYLzzzszI",
+    "SzzzIzhPQzzfzXVzzRZzSzzzmzC",
+    "JwzzBzznMzzzzxIzzezakzzzczK",
+    "goPXZjXzzzoSaEThzZNKzYzzzzS",
+    "VtttItttStttttDtttttAtttttt",
+    "kzzz9zmyPzypyWzyzmNzkzzzyzB",
+    "KzzUHnzzLzoPtzQZzzackzzzNzJ",
+    "LizzGzzzRzzxfxRIzzXzfzzzLzI",
+    "WzYKOvLzWwjoxmVzzzQMoqzzmzE",
+    "muhcmVlzkzoWPLZazHZVMiTzszL",
+    "QzzzLzzaWzzEzzOczMaUZzzznzK",
+    "qqqqqqqqqqqqqqqqqqqq1qqqqqq",
+    "QzoZHzhzNzeydfQuznSYamzzazD",
+    "XzbzLzzUVzkjrzXfzzZLazmsoz8",
+    "TzszJzzGPzzxxzNzzWUdizqzfzD",
+    "baaYVxYzZzzOXMnTzJHLzzzzxzt",
+    "Qzzy5zzzFzzzzzVzzzzzyzzzkzs",
+    "NzztNlzDMzzygVNzzQczzzzzvzJ",
+    "QzLzdzzzXzrzrzrHzzzGYzzrlzD",
+    "rpzzZzzzhzzplzcpzlWzzzzzzz2",
+    "UjjjGjjjFjjUjjUjjjjjjjjjULU",
+    "MZSWcVdWSvoaUcSUyWOMjlQzwzz",
+)
+"""``-10 ln P(second | first)`` as one digit of base 62 each: rows and columns a-z, then a break.
+
+Counted over this project's own policy and prompts: ``python -m training.retrieval_data letters``.
+"""
+
+ENGLISH: Table = np.array([[-_DIGITS.index(c) / 10 for c in row] for row in _PAIRS], np.float32)
+"""``ENGLISH[a, b]`` is ``ln P(b | a)`` for letter classes 0-25 and 26, a break."""
+
+
+def _classes() -> NDArray[np.intp]:
+    classes = np.full(256, _BREAK, np.intp)
+    for letter in range(26):
+        classes[ord("a") + letter] = classes[ord("A") + letter] = letter
+    return classes
+
+
+_CLASS = _classes()
+
+
+def _gain(to: NDArray[np.intp]) -> Table:
+    """Gain of reading each letter ``i`` as ``to[i]``."""
+    table: Table = ENGLISH[np.ix_(to, to)] - ENGLISH
+    return table
+
+
+REVERSED: Table = ENGLISH.T - ENGLISH
+"""Gain of reading from right to left."""
+SUBSTITUTIONS: dict[str, NDArray[np.intp]] = {
+    "rot13": np.array([*range(13, 26), *range(13), _BREAK], np.intp),
+    "atbash": np.array([*range(25, -1, -1), _BREAK], np.intp),
+}
+"""Where each letter goes, by the name of the substitution; each is its own inverse."""
+SUBSTITUTED: dict[str, Table] = {name: _gain(to) for name, to in SUBSTITUTIONS.items()}
+"""Gain of undoing each substitution."""
+
+_SUSPECTS: Table = np.stack([REVERSED, *SUBSTITUTED.values()]).reshape(len(SUBSTITUTIONS) + 1, -1)
+
+
+def classes(text: str) -> NDArray[np.intp]:
+    """One class per character: 0-25 for a-z in either case, 26 for anything else."""
+    return _CLASS[np.frombuffer(text.encode("latin-1", "replace"), np.uint8)]
+
+
+def gains(letters: NDArray[np.intp], table: Table) -> NDArray[np.float32]:
+    """The gain of each pair of neighbours, in nats; one shorter than ``letters``."""
+    return table[letters[:-1], letters[1:]]
+
+
+def best_stretch(values: NDArray[np.float32]) -> float:
+    """The largest sum over ``WINDOW`` neighbours, or the whole sum where there are fewer."""
+    if len(values) <= WINDOW:
+        return float(values.sum())
+    sums = np.cumsum(values, dtype=np.float64)
+    return float(max(sums[WINDOW - 1], (sums[WINDOW:] - sums[:-WINDOW]).max()))
+
+
+def looks_transformed(text: str) -> bool:
+    """Whether some stretch reads better backwards or substituted than as it stands."""
+    letters = classes(text)
+    if len(letters) < 6:
+        return False
+    pairs = letters[:-1] * 27 + letters[1:]
+    sums = np.cumsum(_SUSPECTS.take(pairs, axis=1), axis=1)
+    if sums.shape[1] <= WINDOW:
+        return bool(sums[:, -1].max() > THRESHOLD)
+    top = max((sums[:, WINDOW:] - sums[:, :-WINDOW]).max(), sums[:, WINDOW - 1].max())
+    return bool(top > THRESHOLD)
+
+
+def english(text: str) -> float:
+    """Mean ``ln P`` per letter pair: English prose is near -2.4, random letters below -4.5."""
+    letters = classes(text)
+    if len(letters) < 2:
+        return -10.0
+    return float(gains(letters, ENGLISH).mean())
