@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from rich.console import Console
 
 from guard.audit.cli import log_app
-from guard.errors import GuardError
+from guard.errors import ConfigError, GuardError
 from guard.policy.cli import policy_app
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def serve(
     }
     try:
         settings = load_settings(config, **_given(overrides))
-        failed = asyncio.run(_serve(settings))
+        with asyncio.Runner(loop_factory=_loop) as runner:
+            failed = runner.run(_serve(settings))
     except GuardError as error:
         errors.print(f"[bold red]guard:[/] {_plain(error)}")
         raise typer.Exit(1) from None
@@ -90,6 +92,12 @@ def _given(overrides: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def _loop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
 async def _serve(settings: Settings) -> bool:
     """Serve until told to stop; whether the engine failed to start."""
     import uvicorn
@@ -99,13 +107,13 @@ async def _serve(settings: Settings) -> bool:
 
     configure_logs(settings.log_format)
     started = time.perf_counter()
+    listener = _listen(settings.host, settings.port)
+    port = listener.getsockname()[1]
     async with running(settings) as live:
         _describe(settings, live)
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(live.service),
-                host=settings.host,
-                port=settings.port,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -114,15 +122,24 @@ async def _serve(settings: Settings) -> bool:
                 timeout_graceful_shutdown=settings.drain_seconds,
             )
         )
-        announcing = asyncio.create_task(_announce(server, settings, live, started))
+        announcing = asyncio.create_task(_announce(server, port, settings, live, started))
         try:
-            await server.serve()
+            await server.serve([listener])
         finally:
             announcing.cancel()
         result = (await asyncio.gather(announcing, return_exceptions=True))[0]
     if isinstance(result, GuardError):
         raise result
     return not server.started
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The listening socket, opened before anything slow starts."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror}") from error
 
 
 def _describe(settings: Settings, live: Running) -> None:
@@ -137,7 +154,7 @@ def _describe(settings: Settings, live: Running) -> None:
     console.print(f"engine   {where}, findings: {settings.enforcement.mode.value}")
 
 
-async def _announce(server: Any, settings: Settings, live: Running, started: float) -> None:
+async def _announce(server: Any, port: int, settings: Settings, live: Running, started: float) -> None:
     """Say when the endpoint answers; stop the server where the engine cannot start."""
     last = ""
     waiting = asyncio.create_task(live.engine.wait_up())
@@ -151,9 +168,6 @@ async def _announce(server: Any, settings: Settings, live: Running, started: flo
     except GuardError:
         server.should_exit = True
         raise
-    while not server.started:
-        await asyncio.sleep(0.05)
-    port = server.servers[0].sockets[0].getsockname()[1]
     base = f"http://{settings.host}:{port}/v1"
     console.print(f"ready    {base} after {time.perf_counter() - started:.1f} s\n\nTry:\n")
     key = ' -H "Authorization: Bearer $KEY"' if settings.keys else ""

@@ -1,8 +1,8 @@
 """Every setting, typed and read once: command line over environment over file over default.
 
 Environment: ``GUARD_PORT=8081``, nested with two underscores (``GUARD_RETRIEVAL__MAX_SECTIONS=2``). File:
-TOML, named by ``guard serve --config`` or ``GUARD_CONFIG``. Secrets are never settings: a setting holds the *name* of
-the environment variable that holds the secret, or a hash.
+TOML, named by ``guard serve --config`` or ``GUARD_CONFIG``. Secrets are never settings: a setting holds
+the *name* of the environment variable that holds the secret, or a hash.
 """
 
 from __future__ import annotations

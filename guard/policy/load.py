@@ -1,4 +1,4 @@
-"""Read a policy folder: ``policy.yaml`` and one Markdown file per section (see section.py).
+"""Read a policy folder: ``policy.yaml`` (see manifest.py) and one Markdown file per section (section.py).
 
 Every problem is collected with its file and line, and raised together as one PolicyError. Sections
 whose text did not change since the last load are taken from a cache, so that a reload costs what
@@ -7,44 +7,31 @@ was edited.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
-
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from guard.errors import PolicyError, Problem
+from guard.policy.manifest import MANIFEST, Manifest, ParsedManifest, read_manifest
 from guard.policy.model import Policy, Ruling
 from guard.policy.section import ParsedSection, parse_section
 
-MANIFEST = "policy.yaml"
+__all__ = [
+    "MANIFEST",
+    "MAX_FILE_BYTES",
+    "SectionCache",
+    "default_policy_folder",
+    "load_policy",
+    "parse_policy",
+    "read_policy_files",
+]
 
-Text = Annotated[str, Field(min_length=1)]
+MAX_FILE_BYTES = 1_000_000
+"""A larger file is not a policy's; reading it would stall a reload."""
 
-
-class _Styles(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    comply: Text
-    safe_complete: Text
-    refuse: Text
-
-
-class _Manifest(BaseModel):
-    """``policy.yaml`` as written."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
-    title: Text
-    version: Text
-    precedence: Annotated[list[Text], Field(min_length=1)]
-    principles: Annotated[list[Text], Field(min_length=1)]
-    styles: _Styles
-    refusals: dict[str, Text]
-    sections: Annotated[list[str], Field(min_length=1)]
+_SWAPPED = "..data"
+"""The link that Kubernetes turns to a new folder when a ConfigMap changes."""
 
 
 @dataclass
@@ -64,6 +51,13 @@ class SectionCache:
         return {section_id: parsed for section_id, (_, parsed) in fresh.items()}
 
 
+def default_policy_folder() -> Path:
+    """The policy that comes with the package: the repository's, else the copy in the installed package."""
+    package = Path(__file__).resolve().parent.parent
+    beside = package.parent / "specs" / "default"
+    return beside if (beside / MANIFEST).is_file() else package / "specs" / "default"
+
+
 def load_policy(folder: Path, cache: SectionCache | None = None) -> Policy:
     """Read and check a policy folder.
 
@@ -80,25 +74,49 @@ def load_policy(folder: Path, cache: SectionCache | None = None) -> Policy:
 def read_policy_files(folder: Path) -> dict[str, str]:
     """The policy's files by name: the manifest and every ``*.md`` beside it but the README.
 
+    Hidden files are left out (editors keep locks and backups there). A mounted ConfigMap is read
+    through its link once, so that no file of an older version gets among those of a newer one.
+
     Raises:
         PolicyError: The folder, the manifest or a file cannot be read.
     """
     if not folder.is_dir():
         raise PolicyError([Problem(str(folder), 0, "no such policy folder")])
-    if not (folder / MANIFEST).is_file():
+    swapped = folder / _SWAPPED
+    source = swapped.resolve() if (swapped / MANIFEST).is_file() else folder
+    if not (source / MANIFEST).is_file():
         raise PolicyError([Problem(str(folder), 0, f"holds no {MANIFEST}")])
     files: dict[str, str] = {}
     problems: list[Problem] = []
-    for path in sorted([folder / MANIFEST, *folder.glob("*.md")]):
-        if path.name.lower() == "readme.md":
+    for name in sorted({MANIFEST, *(path.name for path in source.glob("*.md"))}):
+        if name.startswith(".") or name.lower() == "readme.md":
             continue
         try:
-            files[path.name] = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(Problem(str(path), 0, f"cannot be read: {error}"))
+            files[name] = _read(source / name, str(folder / name))
+        except PolicyError as error:
+            problems.extend(error.problems)
     if problems:
         raise PolicyError(problems)
     return files
+
+
+def _read(path: Path, place: str) -> str:
+    """One file's text; ``place`` names it in problems."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            raise PolicyError([Problem(place, 0, "is not a regular file")])
+        if status.st_size > MAX_FILE_BYTES:
+            message = f"is larger than {MAX_FILE_BYTES:,} bytes; split the section"
+            raise PolicyError([Problem(place, 0, message)])
+        data = path.read_bytes()
+    except OSError as error:
+        raise PolicyError([Problem(place, 0, f"cannot be read: {error.strerror}")]) from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PolicyError([Problem(place, line, "is not UTF-8 text")]) from error
 
 
 def parse_policy(
@@ -109,16 +127,19 @@ def parse_policy(
     Raises:
         PolicyError: With every problem found.
     """
-    manifest, problems = _read_manifest(files.get(MANIFEST, ""))
+    head = read_manifest(files.get(MANIFEST, ""))
     texts = {name[:-3]: text for name, text in files.items() if name.endswith(".md")}
-    parsed = (cache or SectionCache()).parse(texts)
+    parsed = (SectionCache() if cache is None else cache).parse(texts)
+    problems = [*head.problems, *_check_ids(parsed)]
     for part in parsed.values():
         problems.extend(part.problems)
-    problems.extend(_check_ids(parsed))
-    if manifest:
-        problems.extend(_check_listing(manifest, texts))
-    if problems or manifest is None:
+    problems.extend(_check_listing(head, frozenset(texts)))
+    if problems or head.manifest is None:
         raise PolicyError([Problem(str(folder / p.file), p.line, p.message) for p in problems])
+    return _policy(head.manifest, parsed)
+
+
+def _policy(manifest: Manifest, parsed: Mapping[str, ParsedSection]) -> Policy:
     return Policy(
         name=manifest.name,
         title=manifest.title,
@@ -131,44 +152,25 @@ def parse_policy(
     )
 
 
-def _read_manifest(text: str) -> tuple[_Manifest | None, list[Problem]]:
-    try:
-        data: Any = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        return None, [Problem(MANIFEST, line, f"is not YAML: {error.problem}")]
-    except yaml.YAMLError as error:
-        return None, [Problem(MANIFEST, 0, f"is not YAML: {error}")]
-    if not isinstance(data, dict):
-        return None, [Problem(MANIFEST, 0, "must be a mapping with name, title, version, sections, …")]
-    if isinstance(data.get("version"), int | float):
-        data["version"] = str(data["version"])
-    try:
-        return _Manifest.model_validate(data), []
-    except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            where = ".".join(str(part) for part in item["loc"])
-            line = _line_of_key(text, str(item["loc"][0]))
-            problems.append(Problem(MANIFEST, line, f"{where}: {item['msg']}"))
-        return None, problems
-
-
-def _check_listing(manifest: _Manifest, names: Iterable[str]) -> list[Problem]:
+def _check_listing(head: ParsedManifest, present: frozenset[str]) -> Iterator[Problem]:
     """Files and manifest name the same sections; refusal texts name known ones."""
-    listed, present = set(manifest.sections), set(names)
-    messages = [
-        *(f"lists section {s!r}, but {s}.md is absent" for s in sorted(listed - present)),
-        *(f"refusals: {k!r} is not a section" for k in manifest.refusals if k not in {"default", *listed}),
-    ]
-    if len(listed) < len(manifest.sections):
-        messages.append("lists a section twice")
-    if "default" not in manifest.refusals:
-        messages.append("refusals: the text 'default' is missing")
-    unlisted = (
-        Problem(f"{s}.md", 0, f"is not listed under sections in {MANIFEST}") for s in present - listed
-    )
-    return [*(Problem(MANIFEST, 0, message) for message in messages), *unlisted]
+    if not head.sections:  # said already, and every file would seem to be too many
+        return
+    listed: set[str] = set()
+    for position, section in enumerate(head.sections):
+        line = head.line("sections", position)
+        if section in listed:
+            yield Problem(MANIFEST, line, f"lists section {section!r} twice")
+        elif section not in present:
+            yield Problem(MANIFEST, line, f"lists section {section!r}, but {section}.md is absent")
+        listed.add(section)
+    for key in head.refusals:
+        if key not in {"default", *listed}:
+            yield Problem(MANIFEST, head.line("refusals", key), f"refusals: {key!r} is not a section")
+    if head.refusals and "default" not in head.refusals:
+        yield Problem(MANIFEST, head.line("refusals"), "refusals: the text 'default' is missing")
+    for section in present - listed:
+        yield Problem(f"{section}.md", 0, f"is not listed under sections in {MANIFEST}")
 
 
 def _check_ids(parsed: Mapping[str, ParsedSection]) -> list[Problem]:
@@ -189,10 +191,3 @@ def _check_ids(parsed: Mapping[str, ParsedSection]) -> list[Problem]:
             if owner.setdefault(prefix, section_id) != section_id:
                 problems.append(Problem(name, 0, f"prefix {prefix} belongs to {owner[prefix]}.md"))
     return problems
-
-
-def _line_of_key(text: str, key: str) -> int:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.startswith(f"{key}:"):
-            return number
-    return 0

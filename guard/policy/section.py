@@ -22,6 +22,7 @@ from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
 from guard.errors import Problem
+from guard.policy.characters import CONTROL, normal_text
 from guard.policy.model import Clause, Example, Ruling, Section
 
 REQUIRED_PARTS = ("Definitions", "Clauses", "Why", "Examples")
@@ -30,6 +31,8 @@ PARTS = (*REQUIRED_PARTS, "Safe completion")
 _LABEL = re.compile(r"\*\*(?P<id>\S+)\s+(?P<ruling>\S+)\*\*\s+(?P<text>\S.*)", re.DOTALL)
 _CLAUSE_ID = re.compile(r"[A-Z]{2,4}[1-9][0-9]{0,2}")
 _SECTION_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_MARKDOWN = MarkdownIt("commonmark").disable("reference")
+"""Without link definitions, which would swallow a line such as ``[Target]: a living person``."""
 _EXCEPT = re.compile(r"except:\s+(?P<text>\S.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -47,7 +50,7 @@ class ParsedSection:
 def parse_section(section_id: str, text: str) -> ParsedSection:
     """Parse the text of ``<section_id>.md``; problems are returned, all of them, never raised."""
     reader = _SectionReader(f"{section_id}.md")
-    section = reader.section(section_id, text)
+    section = reader.section(section_id, normal_text(text))
     return ParsedSection(section, tuple(reader.problems), tuple(reader.lines))
 
 
@@ -65,7 +68,10 @@ class _SectionReader:
     def section(self, section_id: str, text: str) -> Section:
         if not _SECTION_ID.fullmatch(section_id):
             self.report(0, "section ids are lower-case words joined by hyphens")
-        nodes = list(SyntaxTreeNode(MarkdownIt("commonmark").parse(text)).children)
+        for number, line in enumerate(text.split("\n"), start=1):
+            if found := CONTROL.search(line):
+                self.report(number, f"holds the control character U+{ord(found[0]):04X}")
+        nodes = list(SyntaxTreeNode(_MARKDOWN.parse(text)).children)
         title, summary = self._head(nodes)
         parts = self._parts(nodes)
         clauses = tuple(self._clauses(parts.get("Clauses", [])))
@@ -75,32 +81,30 @@ class _SectionReader:
             id=section_id,
             title=title,
             summary=summary,
-            definitions=_source(text, parts.get("Definitions", [])),
+            definitions=_prose(text, parts.get("Definitions", [])),
             clauses=clauses,
-            why=_flat(_source(text, parts.get("Why", []))),
-            safe_completion=_flat(_source(text, parts.get("Safe completion", []))),
+            why=_flat(_prose(text, parts.get("Why", []))),
+            safe_completion=_flat(_prose(text, parts.get("Safe completion", []))),
             examples=examples,
         )
 
     def _head(self, nodes: list[SyntaxTreeNode]) -> tuple[str, str]:
-        if not nodes or nodes[0].type != "heading" or nodes[0].tag != "h1":
+        if not nodes or nodes[0].type != "heading" or nodes[0].tag != "h1" or not _heading(nodes[0]):
             self.report(1, "must begin with '# Title'")
             return "", ""
-        title = nodes[0].children[0].content
+        title = _heading(nodes[0])
         if len(nodes) < 2 or nodes[1].type != "paragraph":
             self.report(_line(nodes[0]), "needs a one-line summary under the title")
             return title, ""
-        if len(nodes) > 2 and nodes[2].type != "heading":
-            self.report(_line(nodes[2]), "only one summary paragraph before the first '##'")
         return title, _flat(nodes[1].children[0].content)
 
     def _parts(self, nodes: list[SyntaxTreeNode]) -> dict[str, list[SyntaxTreeNode]]:
         """The blocks under each ``##`` heading."""
         parts: dict[str, list[SyntaxTreeNode]] = {}
         current: list[SyntaxTreeNode] | None = None
-        for node in nodes[1:]:
+        for position, node in enumerate(nodes[1:], start=1):
             if node.type == "heading" and node.tag in {"h1", "h2"}:
-                heading = node.children[0].content if node.children else ""
+                heading = _heading(node)
                 if node.tag == "h1" or heading not in PARTS:
                     wanted = ", ".join(PARTS)
                     self.report(_line(node), f"unknown heading {heading!r}; use {wanted}")
@@ -109,6 +113,8 @@ class _SectionReader:
                 current = parts.setdefault(heading, [])
             elif current is not None:
                 current.append(node)
+            elif position > 1:
+                self.report(_line(node), "only one summary paragraph before the first '##'")
         for heading in REQUIRED_PARTS:
             if not parts.get(heading):
                 self.report(0, f"part '## {heading}' is missing or empty")
@@ -144,8 +150,8 @@ class _SectionReader:
             if child.type == "paragraph":
                 continue
             for sub in child.children if child.type == "bullet_list" else [child]:
-                source = sub.children[0].children[0].content if child.type == "bullet_list" else ""
-                match = _EXCEPT.fullmatch(source)
+                alone = sub.type == "list_item" and [c.type for c in sub.children] == ["paragraph"]
+                match = _EXCEPT.fullmatch(sub.children[0].children[0].content) if alone else None
                 if match:
                     yield _flat(match["text"])
                 else:
@@ -154,7 +160,9 @@ class _SectionReader:
     def _examples(self, nodes: list[SyntaxTreeNode], known: dict[str, Clause]) -> Iterator[Example]:
         for item, clause_id, ruling, text in self._labelled(nodes):
             clause = known.get(clause_id)
-            if clause is None:
+            if len(item.children) > 1:
+                self.report(_line(item.children[1]), "an example is one paragraph")
+            elif clause is None:
                 self.report(_line(item), f"example cites {clause_id}, not a clause of this file")
             elif clause.ruling is not ruling and not clause.exceptions:
                 self.report(
@@ -162,7 +170,7 @@ class _SectionReader:
                     f"example says {ruling}, but {clause_id} says {clause.ruling} without exception",
                 )
             else:
-                yield Example(text.strip(), ruling, clause_id)
+                yield Example(_flat(text), ruling, clause_id)
 
 
 def _line(node: SyntaxTreeNode) -> int:
@@ -173,8 +181,24 @@ def _flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def _source(text: str, nodes: list[SyntaxTreeNode]) -> str:
-    """The Markdown of these blocks as written, without blank lines."""
-    lines = text.splitlines()
-    blocks = [lines[node.map[0] : node.map[1]] for node in nodes if node.map]
-    return "\n".join(line.rstrip() for block in blocks for line in block if line.strip())
+def _heading(node: SyntaxTreeNode) -> str:
+    return _flat(node.children[0].content) if node.children else ""
+
+
+def _prose(text: str, nodes: list[SyntaxTreeNode]) -> str:
+    """These blocks with a line for each paragraph or list item, however the file wraps them."""
+    lines = text.split("\n")
+    return "\n".join(line for node in nodes for line in _prose_lines(lines, node))
+
+
+def _prose_lines(lines: list[str], node: SyntaxTreeNode) -> Iterator[str]:
+    if node.type == "paragraph":
+        yield _flat(node.children[0].content)
+    elif node.type in {"bullet_list", "ordered_list"}:
+        for number, item in enumerate(node.children, start=int(node.attrs.get("start", 1))):
+            marker = "-" if node.type == "bullet_list" else f"{number}."
+            inner = [line for child in item.children for line in _prose_lines(lines, child)]
+            yield f"{marker} {inner[0] if inner else ''}".rstrip()
+            yield from (f"  {line}" for line in inner[1:])
+    elif node.map:  # code, a quotation, a subheading: as written, without blank lines
+        yield from (line.rstrip() for line in lines[node.map[0] : node.map[1]] if line.strip())

@@ -1,0 +1,5 @@
+"""``python -m guard`` is the command ``guard``."""
+
+from guard.cli import main
+
+main()

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from guard.pipeline.reading import CallReader, Piece
+from guard.pipeline.usage import Usage, total
+
+
+def _chunk(finish: str | None = None, usage: dict[str, Any] | None = None, **delta: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], "usage": usage}
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_both_names_of_the_reasoning_field_are_thinking(name: str) -> None:
+    """Engines before and after the field was renamed are read alike."""
+    reader = CallReader(thinking_opened=False)
+
+    assert reader.read(_chunk(**{name: "hm"})).thinking == "hm"
+
+
+def test_tags_inside_content_are_thinking_even_beside_a_reasoning_field() -> None:
+    """A reasoning parser that lets tags through does not leak the thinking."""
+    reader = CallReader(thinking_opened=False)
+
+    pieces = [reader.read(_chunk(reasoning="a")), reader.read(_chunk(content="<think>b</think>c"))]
+
+    assert pieces == [Piece("a", tokens=1), Piece("b", "c", tokens=1)]
+
+
+def test_a_prompt_that_opened_the_thinking_needs_no_opening_tag() -> None:
+    """Templates that end in an open thinking are read from the first character as thinking."""
+    reader = CallReader(thinking_opened=True)
+
+    assert reader.read(_chunk(content="hm</think>\n\nYes")) == Piece("hm", "Yes", tokens=1)
+
+
+def test_running_usage_counts_the_tokens_of_a_chunk() -> None:
+    """Where the engine reports usage in every chunk, a chunk's tokens are the difference."""
+    reader = CallReader(thinking_opened=False)
+    reader.read(_chunk(content="a", usage={"completion_tokens": 3}))
+
+    assert reader.read(_chunk(content="b", usage={"completion_tokens": 7})).tokens == 4
+
+
+def test_usage_is_read_with_its_details() -> None:
+    """Cached and reasoning tokens are kept."""
+    reader = CallReader(thinking_opened=False)
+    reader.read(
+        {
+            "choices": [],
+            "usage": {
+                "prompt_tokens": 9,
+                "completion_tokens": 4,
+                "prompt_tokens_details": {"cached_tokens": 8},
+                "completion_tokens_details": {"reasoning_tokens": 3},
+            },
+        }
+    )
+
+    assert reader.final_usage() == Usage(prompt=9, completion=4, reasoning=3, cached=8)
+
+
+def test_without_reported_usage_chunks_with_text_are_counted() -> None:
+    """An engine that reports no usage is counted by its chunks."""
+    reader = CallReader(thinking_opened=False)
+    for text in ("a", "b", ""):
+        reader.read(_chunk(content=text))
+
+    assert reader.final_usage() == Usage(completion=2)
+
+
+def test_the_finish_reason_is_kept() -> None:
+    """The last finish reason is the call's."""
+    reader = CallReader(thinking_opened=False)
+    reader.read(_chunk("length"))
+
+    assert reader.finish_reason == "length"
+
+
+def test_choices_share_the_prompt_and_add_their_completions() -> None:
+    """The usage of several choices counts the prompt once."""
+    assert total([Usage(9, 4, 1, 2), Usage(9, 5, 2, 8)]) == Usage(9, 9, 3, 8)
