@@ -29,7 +29,7 @@ from guard.rollout.snapshot import SpecInContext
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class KeySettings(_Section):
@@ -141,7 +141,11 @@ class Settings(BaseSettings):
     """All settings of one guard."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GUARD_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="GUARD_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
     )
 
     host: str = "127.0.0.1"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from guard.api.answer import Gathered
+from guard.errors import ApiError
 from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
 from guard.pipeline.exchange import Prepared
-from guard.pipeline.notes import join_tool_calls
 from guard.pipeline.usage import Usage, total
 
 DONE = b"data: [DONE]\n\n"
@@ -25,40 +26,6 @@ class Shape:
     """Whether a stream ends with a usage chunk."""
     structured: bool
     """The client parses the content, so a refusal of the guard goes into ``refusal`` alone."""
-
-
-@dataclass(slots=True)
-class Gathered:
-    """One choice, gathered from its events."""
-
-    thinking: list[str] = field(default_factory=list)
-    answer: list[str] = field(default_factory=list)
-    tools: list[dict[str, Any]] = field(default_factory=list)
-    decided: Decided | None = None
-    finished: Finished | None = None
-
-    def add(self, event: Event) -> None:
-        """Take the next event."""
-        match event:
-            case ThinkingText(text):
-                self.thinking.append(text)
-            case AnswerText(text):
-                self.answer.append(text)
-            case ToolCalls(deltas):
-                join_tool_calls(self.tools, deltas)
-            case Decided():
-                self.decided = event
-            case Finished():
-                self.finished = event
-
-
-def decision(decided: Decided | None) -> str:
-    """The value of ``x-guard-decision`` for one choice."""
-    if decided is None:
-        return "none"
-    if decided.refused:
-        return "refuse"
-    return decided.deliberation.verdict.value if decided.deliberation.verdict else "none"
 
 
 def head(prepared: Prepared, kind: str) -> dict[str, Any]:
@@ -136,6 +103,10 @@ class ChunkWriter:
         if not self._shape.include_usage:
             return DONE
         return self._frame([], total(self._usages).body()) + DONE
+
+    def failed(self, error: ApiError) -> bytes:
+        """An error frame, and no ``[DONE]``: what came before is not a whole answer."""
+        return b"data: " + orjson.dumps(error.body()) + b"\n\n"
 
     def _delta(self, index: int, delta: dict[str, Any], reason: str | None = None) -> bytes:
         opening = b""

@@ -1,0 +1,224 @@
+"""Run the choices of an exchange for one HTTP request: gathered whole, or streamed as they come.
+
+Endpoints differ in how an answer is written, not in how it is run; each gives a writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from guard.api.disconnect import ClientLeft, while_connected
+from guard.errors import ApiError
+from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
+from guard.pipeline.exchange import Prepared
+from guard.pipeline.notes import join_tool_calls
+from guard.pipeline.pipeline import Pipeline
+
+_STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
+
+
+@dataclass(slots=True)
+class Gathered:
+    """One choice, gathered from its events."""
+
+    thinking: list[str] = field(default_factory=list)
+    answer: list[str] = field(default_factory=list)
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    decided: Decided | None = None
+    finished: Finished | None = None
+
+    def add(self, event: Event) -> None:
+        """Take the next event."""
+        match event:
+            case ThinkingText(text):
+                self.thinking.append(text)
+            case AnswerText(text):
+                self.answer.append(text)
+            case ToolCalls(deltas):
+                join_tool_calls(self.tools, deltas)
+            case Decided():
+                self.decided = event
+            case Finished():
+                self.finished = event
+
+
+class StreamWriter(Protocol):
+    """Writes one stream in an API's own terms."""
+
+    def frames(self, index: int, event: Event) -> bytes:
+        """The server-sent events for one event of a choice; empty where nothing is shown."""
+
+    def end(self) -> bytes:
+        """What closes the stream after the last choice."""
+
+    def failed(self, error: ApiError) -> bytes:
+        """What closes the stream when an error comes after its beginning."""
+
+
+def guard_headers(prepared: Prepared) -> dict[str, str]:
+    """What every answer under a policy says of itself."""
+    policy = prepared.snapshot.policy
+    return {
+        "x-guard-request-id": prepared.exchange.request_id,
+        "x-guard-policy": f"{policy.name}@{policy.digest[:12]}",
+    }
+
+
+def decision(decided: Decided | None) -> str:
+    """The value of ``x-guard-decision`` for one choice."""
+    if decided is None:
+        return "none"
+    if decided.refused:
+        return "refuse"
+    return decided.deliberation.verdict.value if decided.deliberation.verdict else "none"
+
+
+class WholeAnswer:
+    """An answer that is sent when it is complete."""
+
+    def __init__(
+        self, pipeline: Pipeline, prepared: Prepared, write: Callable[[list[Gathered]], bytes]
+    ) -> None:
+        """Nothing runs before the response is sent.
+
+        Args:
+            pipeline: Runs the choices.
+            prepared: The exchange.
+            write: Makes the JSON body of all choices, in order.
+        """
+        self._pipeline = pipeline
+        self._prepared = prepared
+        self._write = write
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run all choices, then answer; stop when the client leaves."""
+        runs = [self._gather(index) for index in range(self._prepared.exchange.choices)]
+        try:
+            async with while_connected(receive):
+                choices = [await runs[0]] if len(runs) == 1 else await _all(runs)
+        except ClientLeft:
+            return
+        headers = guard_headers(self._prepared)
+        headers["x-guard-decision"] = ", ".join(decision(choice.decided) for choice in choices)
+        response = Response(self._write(choices), media_type="application/json", headers=headers)
+        await response(scope, receive, send)
+
+    async def _gather(self, index: int) -> Gathered:
+        choice = Gathered()
+        async with aclosing(self._pipeline.run(self._prepared, index)) as events:
+            async for event in events:
+                choice.add(event)
+        return choice
+
+
+async def _all(runs: list[Coroutine[Any, Any, Gathered]]) -> list[Gathered]:
+    """Every choice to its end; then the first failure, if any, is the answer."""
+    results = await asyncio.gather(*runs, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if isinstance(result, Gathered)]
+
+
+class StreamedAnswer:
+    """An answer as server-sent events, with comments while there is nothing to show."""
+
+    def __init__(
+        self, pipeline: Pipeline, prepared: Prepared, writer: StreamWriter, ping_seconds: float
+    ) -> None:
+        """Nothing runs before the response is sent.
+
+        Args:
+            pipeline: Runs the choices.
+            prepared: The exchange.
+            writer: Writes events in the API's terms.
+            ping_seconds: Seconds of silence after which a comment is sent.
+        """
+        self._pipeline = pipeline
+        self._prepared = prepared
+        self._writer = writer
+        self._ping_seconds = ping_seconds
+        self._headers = {**guard_headers(prepared), **_STREAM_HEADERS}
+        self._started = False
+        self._silent = True
+        """Nothing was sent since the last tick."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Relay the choices' events as they come; stop when the client leaves."""
+        self._send = send
+        try:
+            async with (
+                while_connected(receive, every=self._ping_seconds, tick=self._ping),
+                aclosing(self._events()) as events,
+            ):
+                async for index, event in events:
+                    if isinstance(event, Decided) and self._prepared.exchange.choices == 1:
+                        self._headers["x-guard-decision"] = decision(event)
+                    frames = self._writer.frames(index, event)
+                    if frames:
+                        await self._write(frames)
+                await self._write(self._writer.end(), last=True)
+        except ClientLeft:
+            return
+        except ApiError as error:
+            if not self._started:
+                raise
+            await self._write(self._writer.failed(error), last=True)
+
+    async def _events(self) -> AsyncGenerator[tuple[int, Event], None]:
+        run, count = self._pipeline.run, self._prepared.exchange.choices
+        if count == 1:
+            async with aclosing(run(self._prepared, 0)) as events:
+                async for event in events:
+                    yield 0, event
+            return
+        queue: asyncio.Queue[tuple[int, Event | Exception | None]] = asyncio.Queue(maxsize=4 * count)
+
+        async def feed(index: int) -> None:
+            try:
+                async with aclosing(run(self._prepared, index)) as events:
+                    async for event in events:
+                        await queue.put((index, event))
+                await queue.put((index, None))
+            except ApiError as error:
+                await queue.put((index, error))
+
+        tasks = [asyncio.create_task(feed(index)) for index in range(count)]
+        try:
+            running = count
+            while running:
+                index, item = await queue.get()
+                if isinstance(item, Exception):
+                    raise item
+                if item is None:
+                    running -= 1
+                else:
+                    yield index, item
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ping(self) -> None:
+        if self._silent:
+            await self._write(b": ping\n\n")
+        self._silent = True
+
+    async def _write(self, data: bytes, *, last: bool = False) -> None:
+        self._silent = False
+        if not self._started:
+            self._started = True
+            headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
