@@ -28,7 +28,9 @@ from guard.engine import EngineLink, EngineState
 from guard.errors import AuditError, ConfigError
 from guard.keys import KeyRing
 from guard.pipeline.pipeline import Pipeline
-from guard.retrieval.dense import EMBEDDINGS, StaticEncoder
+from guard.policy.load import default_policy_folder
+from guard.policy.model import Policy
+from guard.retrieval.dense import StaticEncoder
 from guard.rollout.active import ActivePolicy, ReloadResult
 from guard.telemetry import Metrics
 
@@ -81,9 +83,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
         meters = Metrics()
         policies = load_policies(settings)
-        store = await AuditStore.open(settings.audit.database)
+        store = await AuditStore.open(settings.audit.database, upgrade=False)
         stack.push_async_callback(store.close)
-        await store.mark_interrupted()
         writer = AuditWriter(
             store,
             mode=settings.audit.mode,
@@ -105,7 +106,6 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             settings.retrieval.spec,
             settings.retrieval_limits(),
         )
-        stack.push_async_callback(pipeline.close)
         for active in policies.values():
             await _watch_policy(stack, active, store, meters)
         meters.audit_pending.set_function(lambda: writer.pending)
@@ -134,9 +134,9 @@ def load_policies(settings: Settings) -> dict[str, ActivePolicy]:
         PolicyError: A folder is not a usable policy.
         ConfigError: Two share a name, or a key is bound to one that is not served.
     """
-    encoder = StaticEncoder.load(EMBEDDINGS)
+    encoder = StaticEncoder.load()
     policies: dict[str, ActivePolicy] = {}
-    for folder in settings.policies:
+    for folder in settings.policies or (default_policy_folder(),):
         active = ActivePolicy(folder, encoder)
         if active.name in policies:
             raise ConfigError(
@@ -160,13 +160,27 @@ class _MeteredWriter:
         self._meters.observe(record)
         await self._writer.write(record)
 
+    def keep(self, record: Record) -> None:
+        self._meters.observe(record)
+        self._writer.keep(record)
+
 
 async def _enter_policy(active: ActivePolicy, store: AuditStore, meters: Metrics) -> None:
-    """Store the version that is in force, remember the ones before it, show it."""
+    """Show the version that is in force, remember the ones before it, store it."""
     policy = active.snapshot.policy
-    active.remember([old for old in await store.policies(active.name) if old.digest != policy.digest])
-    await store.save_policy(policy)
     meters.show_policy(policy)
+    try:
+        active.remember([old for old in await store.policies(active.name) if old.digest != policy.digest])
+    except AuditError as error:
+        log.error("earlier policy versions unknown", policy=policy.name, reason=str(error))
+    await _store_policy(policy, store)
+
+
+async def _store_policy(policy: Policy, store: AuditStore) -> None:
+    try:
+        await store.save_policy(policy)
+    except AuditError as error:
+        log.error("policy version not stored", digest=policy.digest[:12], reason=str(error))
 
 
 async def _watch_policy(
@@ -175,15 +189,11 @@ async def _watch_policy(
     """Reload the policy whenever its files change, until the stack is closed."""
     stop = asyncio.Event()
 
-    async def reloaded(before: ReloadResult) -> None:
-        policy = active.snapshot.policy
-        meters.reloads.labels(active.name, "changed" if before.changed else "rejected").inc()
-        if before.changed:
-            meters.show_policy(policy)
-            try:
-                await store.save_policy(policy)
-            except AuditError as error:
-                log.error("policy version not stored", digest=policy.digest[:12], reason=str(error))
+    async def reloaded(result: ReloadResult) -> None:
+        meters.reloads.labels(active.name, "changed" if result.changed else "rejected").inc()
+        if result.changed:
+            meters.show_policy(active.snapshot.policy)
+            await _store_policy(active.snapshot.policy, store)
 
     task = asyncio.create_task(active.watch(reloaded, stop))
 
@@ -209,6 +219,7 @@ def _status(policies: Mapping[str, ActivePolicy], link: EngineLink, writer: Audi
         "audit": {
             "pending": writer.pending,
             "spilled": writer.spilled,
+            "available": writer.available,
             **({"last_error": writer.last_error} if writer.last_error else {}),
         },
     }

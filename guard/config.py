@@ -152,8 +152,8 @@ class Settings(BaseSettings):
     """Address to listen on; anything but loopback needs keys."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Port to listen on."""
-    policies: tuple[Path, ...] = (Path("specs/default"),)
-    """Policy folders; the first is the default."""
+    policies: tuple[Path, ...] = ()
+    """Policy folders, the first is the default; left out, the policy that comes with the guard."""
     reasoning_output: Literal["reasoning", "reasoning_content", "both", "none"] = "both"
     """Field in which the thinking is shown to keys that may see it."""
     ping_seconds: Annotated[float, Field(gt=0)] = 15.0
@@ -196,8 +196,6 @@ class Settings(BaseSettings):
             problems.append("engine.model: name the checkpoint folder of the engine to start")
         if self.retrieval.spec is SpecInContext.DRIFT and not self.engine.card:
             problems.append("retrieval.spec = 'drift' needs engine.card, which says what the model learnt")
-        if not self.policies:
-            problems.append("policies: name at least one policy folder")
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -8,7 +8,7 @@ visible token, so that no released answer lacks its record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -39,6 +39,9 @@ class RecordWriter(Protocol):
     def write(self, record: Record) -> Awaitable[None]:
         """Make a record durable; it is not lost when the caller is cancelled."""
 
+    def keep(self, record: Record) -> None:
+        """Take a record that nobody waits for: the client has left."""
+
 
 class Choice:
     """Runs once; ``run`` gives its events and leaves exactly one record, whatever happens."""
@@ -51,7 +54,6 @@ class Choice:
         profile: EngineProfile,
         enforcement: Enforcement,
         writer: RecordWriter,
-        keep: Callable[[Record], None],
     ) -> None:
         """Set up; nothing is called yet.
 
@@ -62,7 +64,6 @@ class Choice:
             profile: What the engine can do.
             enforcement: What is done about findings.
             writer: Makes records durable.
-            keep: Takes a record that nobody waits for (the client has left).
         """
         self._prepared = prepared
         self._exchange = prepared.exchange
@@ -70,7 +71,6 @@ class Choice:
         self._profile = profile
         self._enforcement = enforcement
         self._writer = writer
-        self._keep = keep
         self._notes = Notes(prepared, index, profile.model, enforcement.mode)
         self._reminder = ""
         self._retry = False
@@ -94,7 +94,7 @@ class Choice:
                     break
                 self._reminder = reminder(notes.findings)
         except (asyncio.CancelledError, GeneratorExit):
-            self._keep(notes.record(Outcome.DISCONNECTED))
+            self._writer.keep(notes.record(Outcome.DISCONNECTED))
             raise
         except ApiError as error:
             reason = " | ".join([error.message, *getattr(error, "__notes__", ())])

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-import structlog
-
-from guard.audit.record import Record
-from guard.errors import AuditError, InvalidRequest
+from guard.errors import InvalidRequest
 from guard.pipeline.choice import ChatEngine, Choice, RecordWriter
 from guard.pipeline.enforcement import Enforcement
 from guard.pipeline.events import Event
@@ -18,8 +14,6 @@ from guard.pipeline.exchange import Constrained, EngineProfile, Exchange, Prepar
 from guard.pipeline.messages import query_texts, system_text
 from guard.retrieval.hybrid import fit
 from guard.rollout.snapshot import Snapshot, SpecInContext
-
-log = structlog.get_logger(__name__)
 
 
 class ProfiledEngine(ChatEngine, Protocol):
@@ -55,7 +49,6 @@ class Pipeline:
         self._writer = writer
         self._spec = spec
         self._limits = limits
-        self._unawaited: set[asyncio.Task[None]] = set()
 
     def prepare(self, exchange: Exchange, snapshot: Snapshot) -> Prepared:
         """Retrieve and compose; pure but for the clock.
@@ -104,22 +97,5 @@ class Pipeline:
             self._engine.profile,
             self.enforcement,
             self._writer,
-            self._keep,
         )
         return choice.run()
-
-    async def close(self) -> None:
-        """Wait for the records that nobody waits for."""
-        while self._unawaited:
-            await asyncio.wait(self._unawaited)
-
-    def _keep(self, record: Record) -> None:
-        task = asyncio.ensure_future(self._write(record))
-        self._unawaited.add(task)
-        task.add_done_callback(self._unawaited.discard)
-
-    async def _write(self, record: Record) -> None:
-        try:
-            await self._writer.write(record)
-        except AuditError as error:
-            log.error("record lost", record=record.id, outcome=record.outcome, reason=str(error))
