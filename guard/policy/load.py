@@ -25,6 +25,7 @@ __all__ = [
     "load_policy",
     "parse_policy",
     "read_policy_files",
+    "section_texts",
 ]
 
 MAX_FILE_BYTES = 1_000_000
@@ -119,6 +120,11 @@ def _read(path: Path, place: str) -> str:
         raise PolicyError([Problem(place, line, "is not UTF-8 text")]) from error
 
 
+def section_texts(files: Mapping[str, str]) -> dict[str, str]:
+    """The section files among these, by section id."""
+    return {name.removesuffix(".md"): text for name, text in files.items() if name.endswith(".md")}
+
+
 def parse_policy(
     files: Mapping[str, str], folder: Path = Path(), cache: SectionCache | None = None
 ) -> Policy:
@@ -128,7 +134,7 @@ def parse_policy(
         PolicyError: With every problem found.
     """
     head = read_manifest(files.get(MANIFEST, ""))
-    texts = {name[:-3]: text for name, text in files.items() if name.endswith(".md")}
+    texts = section_texts(files)
     parsed = (SectionCache() if cache is None else cache).parse(texts)
     problems = [*head.problems, *_check_ids(parsed)]
     for part in parsed.values():
