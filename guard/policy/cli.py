@@ -40,7 +40,12 @@ from guard.policy.model import Policy
 PIPED_WIDTH = 120
 """Columns of tables that do not go to a terminal, unless COLUMNS says otherwise."""
 
-policy_app = typer.Typer(no_args_is_help=True, help="Check, show and compare policies.")
+policy_app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Check, show and compare policies.",
+)
 
 Arg = typer.Argument
 Opt = typer.Option
@@ -75,10 +80,10 @@ def check(
 @policy_app.command()
 def show(
     first: Annotated[
-        str | None, Arg(metavar="[DIR]", help="Policy folder; the default policy when left out.")
+        str | None, Arg(metavar="DIR", help="Policy folder; the default policy when left out.")
     ] = None,
     second: Annotated[
-        str | None, Arg(metavar="[SECTION|CLAUSE]", help="Section id or clause id, such as SH3.")
+        str | None, Arg(metavar="SECTION|CLAUSE", help="Section id or clause id, such as SH3.")
     ] = None,
     as_json: Annotated[bool, Opt("--json", help="Print JSON.")] = False,
     prompt: Annotated[bool, Opt("--prompt", help="Print exactly what the model reads.")] = False,
@@ -148,11 +153,11 @@ def _show(view: RenderableType, value: dict[str, Any], *, as_json: bool) -> None
     if as_json:
         _write(orjson.dumps(value, option=orjson.OPT_INDENT_2))
     else:
-        _console().print(view)
+        _console().print(view, soft_wrap=isinstance(view, Text))
 
 
 def _print(text: Text) -> None:
-    """One line, never wrapped: others read it."""
+    """Lines that are never wrapped, since other programs read them."""
     _console().print(text, soft_wrap=True)
 
 

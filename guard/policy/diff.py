@@ -128,7 +128,10 @@ def diff(old: Policy, new: Policy, earlier: Iterable[Policy] = ()) -> PolicyDiff
     return PolicyDiff(
         old=_version(old),
         new=_version(new),
-        manifest=tuple(_texts(_manifest_texts(old), _manifest_texts(new))),
+        manifest=(
+            *_texts(_manifest_texts(old), _manifest_texts(new)),
+            *_order("order of sections", tuple(old.section), tuple(new.section)),
+        ),
         sections=tuple(_sections(old, new)),
         warned=tuple(_cautions(old, new, tuple(earlier))),
     )
@@ -151,7 +154,6 @@ def _manifest_texts(policy: Policy) -> dict[str, str]:
         **numbered,
         **{f"style {ruling}": text for ruling, text in policy.styles.items()},
         **{f"refusal {section}": text for section, text in policy.refusals.items()},
-        "order of sections": ", ".join(section.id for section in policy.sections),
     }
 
 
@@ -164,7 +166,6 @@ def _section_texts(section: Section | None) -> dict[str, str]:
         "definitions": section.definitions,
         "why": section.why,
         "safe completion": section.safe_completion,
-        "order of clauses": ", ".join(clause.id for clause in section.clauses),
     }
 
 
@@ -173,6 +174,13 @@ def _texts(old: dict[str, str], new: dict[str, str]) -> Iterator[TextChange]:
         before, after = old.get(what, ""), new.get(what, "")
         if before != after:
             yield TextChange(what, before, after)
+
+
+def _order(what: str, old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[TextChange]:
+    """A new order of what both have."""
+    before, after = [one for one in old if one in new], [one for one in new if one in old]
+    if before != after:
+        yield TextChange(what, ", ".join(before), ", ".join(after))
 
 
 def _sections(old: Policy, new: Policy) -> Iterator[SectionChange]:
@@ -186,11 +194,18 @@ def _sections(old: Policy, new: Policy) -> Iterator[SectionChange]:
             change=Change.CHANGED if before and after else Change.ADDED if after else Change.REMOVED,
             old_digest=before.digest if before else "",
             new_digest=after.digest if after else "",
-            texts=tuple(_texts(_section_texts(before), _section_texts(after))),
+            texts=(
+                *_texts(_section_texts(before), _section_texts(after)),
+                *_order("order of clauses", _ids(before), _ids(after)),
+            ),
             clauses=tuple(_clauses(before, after, old, new)),
             examples_added=tuple(example for example in now if example not in was),
             examples_removed=tuple(example for example in was if example not in now),
         )
+
+
+def _ids(section: Section | None) -> tuple[str, ...]:
+    return tuple(clause.id for clause in section.clauses) if section else ()
 
 
 def _clauses(

@@ -10,12 +10,11 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from guard.policy.compose import estimate_tokens, render_section
-from guard.policy.diff import ClauseChange, PolicyDiff, SectionChange, TextChange
+from guard.policy.diff import PolicyDiff, SectionChange, TextChange
 from guard.policy.model import Clause, Example, Policy, Ruling, Section
 
 _COLOURS = {Ruling.COMPLY: "green", Ruling.SAFE_COMPLETE: "yellow", Ruling.REFUSE: "red"}
@@ -39,7 +38,7 @@ def policy_view(policy: Policy) -> RenderableType:
     return Group(
         Text.assemble((policy.title, "bold"), f"  {policy.name} {policy.version}"),
         Text(f"digest {policy.digest}", style="dim"),
-        Text(f"{len(policy.sections)} sections, {clauses} clauses, {examples} examples"),
+        Text(f"{len(policy.sections)} sections, {clauses} clauses, {examples} examples\n"),
         sections,
         *_titled("Precedence", *(f"{n}. {text}" for n, text in enumerate(policy.precedence, start=1))),
         *_titled("Style and helpfulness", *(f"- {text}" for text in policy.principles)),
@@ -62,10 +61,11 @@ def section_view(section: Section) -> RenderableType:
         Text.assemble((section.title, "bold"), f"  {section.id}"),
         Text(f"digest {section.digest}, about {tokens} tokens", style="dim"),
         Text(section.summary),
-        *_titled("Definitions", section.definitions),
+        *_titled("Definitions", section.definitions + "\n"),
         clauses,
         *_titled("Why", section.why),
         *style,
+        Text(),
         _examples(section.examples),
     )
 
@@ -78,62 +78,61 @@ def clause_view(clause: Clause, section: Section) -> RenderableType:
         Text(f"digest {clause.digest}", style="dim"),
         Text(clause.text),
         *(Text(f"Except: {text}", style="italic") for text in clause.exceptions),
-        *([_examples(examples)] if examples else [Text("No example.", style="dim")]),
+        Text(),
+        _examples(examples) if examples else Text("No example.", style="dim"),
     )
 
 
-def diff_view(diff: PolicyDiff) -> RenderableType:
-    """A difference, with old text after ``-`` and new text after ``+``."""
+def diff_view(diff: PolicyDiff) -> Text:
+    """A difference, one line each, with old text after ``-`` and new text after ``+``."""
     old, new = diff.old, diff.new
     if diff.same:
         return Text(f"The same policy: {new.name} {new.version}, digest {new.digest}")
-    parts: list[RenderableType] = [
+    lines = [
         Text(f"- {old.name} {old.version}  {old.digest}", style="red"),
         Text(f"+ {new.name} {new.version}  {new.digest}", style="green"),
         *(Text(f"! {warned.message}", style="bold yellow") for warned in diff.warned),
     ]
     if diff.manifest:
-        parts += _block("policy.yaml", [line for text in diff.manifest for line in _text_change(text)])
+        lines += [Text(), Text("policy.yaml", style="bold underline")]
+        lines += (line for text in diff.manifest for line in _text_change(text))
     for section in diff.sections:
-        parts += _block(f"{section.id} {section.change}", list(_section_change(section)))
-    return Group(*parts)
+        lines += [Text(), Text(f"{section.id} {section.change}", style="bold underline")]
+        lines += _section_change(section)
+    return Text("\n").join(lines)
 
 
 def _section_change(section: SectionChange) -> Iterator[Text]:
     for text in section.texts:
         yield from _text_change(text)
     for clause in section.clauses:
-        yield Text(f"{clause.id}: {', '.join(clause.changes)}", style="bold")
-        yield from _old_and_new(_clause_lines(clause, old=True), _clause_lines(clause, old=False))
-    for removed in section.examples_removed:
-        yield Text(f"- example {_example(removed)}", style="red")
-    for added in section.examples_added:
-        yield Text(f"+ example {_example(added)}", style="green")
+        never = "; never use this id again" if clause.new is None else ""
+        yield Text(f"  {clause.id}: {', '.join(clause.changes)}{never}", style="bold")
+        yield from _old_and_new(_clause_lines(clause.old), _clause_lines(clause.new))
+    yield from _old_and_new(
+        [f"example {_example(example)}" for example in section.examples_removed],
+        [f"example {_example(example)}" for example in section.examples_added],
+    )
 
 
-def _clause_lines(change: ClauseChange, *, old: bool) -> list[str]:
-    clause = change.old if old else change.new
+def _clause_lines(clause: Clause | None) -> list[str]:
     if clause is None:
         return []
     return [f"{clause.ruling}: {clause.text}", *(f"Except: {text}" for text in clause.exceptions)]
 
 
 def _text_change(change: TextChange) -> Iterator[Text]:
-    yield Text(change.what, style="bold")
+    yield Text(f"  {change.what}", style="bold")
     yield from _old_and_new(change.old.splitlines(), change.new.splitlines())
 
 
 def _old_and_new(old: list[str], new: list[str]) -> Iterator[Text]:
-    yield from (Text(f"- {line}", style="red") for line in old if line not in new)
-    yield from (Text(f"+ {line}", style="green") for line in new if line not in old)
+    yield from (Text(f"  - {line}", style="red") for line in old if line not in new)
+    yield from (Text(f"  + {line}", style="green") for line in new if line not in old)
 
 
 def _example(example: Example) -> str:
     return f"[{example.clause}] {example.ruling}: {example.prompt}"
-
-
-def _block(title: str, lines: list[Text]) -> list[RenderableType]:
-    return [Text(f"\n{title}", style="bold underline"), *(Padding(line, (0, 0, 0, 2)) for line in lines)]
 
 
 def _examples(examples: tuple[Example, ...]) -> Table:
@@ -167,7 +166,7 @@ def policy_json(policy: Policy) -> dict[str, Any]:
         "digest": policy.digest,
         "precedence": policy.precedence,
         "principles": policy.principles,
-        "styles": dict(policy.styles),
+        "styles": {ruling.value: text for ruling, text in policy.styles.items()},
         "refusals": dict(policy.refusals),
         "sections": [section_json(section) for section in policy.sections],
     }
