@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from guard.policy.characters import INVISIBLE
 from guard.policy.model import Clause, Policy, Ruling, Section
 
 CHARACTERS_PER_TOKEN = 4.1
@@ -115,25 +116,50 @@ def estimate_tokens(text: str) -> int:
     return round(len(text) / CHARACTERS_PER_TOKEN)
 
 
-_INVISIBLE = "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
+_OPEN, _CLOSE, _SLASH = "[<＜﹤]", "[>＞﹥]", r"[/／⁄∕\\]"
+_UNSEEN = rf"[{INVISIBLE}\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]*+"
+"""May stand between the letters of a tag."""
+_SPACE = rf"[\s{INVISIBLE}\x00-\x1f\x7f-\x9f]"
+"""May stand around the name in a tag."""
+
+
+def _name(*names: str) -> str:
+    """These names, with invisible characters and full-width letters in them."""
+    spelled = (_UNSEEN.join(f"[{letter}{chr(ord(letter) + 0xFEE0)}]" for letter in name) for name in names)
+    return f"(?:{'|'.join(spelled)}){_UNSEEN}"
+
+
+_OURS = _name("policy", "thinking", "think")
+_BRACKETED = "INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS|TOOL_CONTENT|THINK|gMASK"
 _TAGS = re.compile(
-    rf"[<＜](?=[\s/{_INVISIBLE}]*(?:policy|think|thinking)\b)"  # our own tags
-    r"|<(?=[|｜])"  # <|im_start|>, <|eot_id|>, <｜User｜>: special tokens of chat templates
-    r"|<(?=/?(?:start_of_turn|end_of_turn|bos|eos)>)|<(?=<\/?SYS>>)"
-    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS|THINK)\])",
+    # our own tags: closing; opening, if it is not a comparison such as a<policy.limit or a < think
+    rf"{_OPEN}(?={_SPACE}*+{_SLASH}(?:{_SPACE}|{_SLASH})*+{_OURS}(?!\w))"
+    rf"|{_OPEN}(?={_UNSEEN}{_OURS}(?:{_SPACE}|{_SLASH}|{_CLOSE}|\Z))"
+    rf"|{_OPEN}(?={_SPACE}++{_OURS}(?:(?:{_SPACE}|{_SLASH})*+{_CLOSE}|{_SPACE}++[\w:-]++{_SPACE}*+=(?!=)))"
+    # <|im_start|>, <|eot_id|>, <｜User｜>, <|turn>, <turn|>: special tokens of chat templates
+    rf"|{_OPEN}(?={_UNSEEN}[|｜]{_UNSEEN}[\w/])"
+    rf"|{_OPEN}(?={_SPACE}*+[|｜]{_SPACE}*+/?\w++{_SPACE}*+[|｜]{_SPACE}*+{_CLOSE})"
+    rf"|{_OPEN}(?={_UNSEEN}/?\w++[|｜]{_UNSEEN}{_CLOSE})"
+    rf"|{_OPEN}(?={_SPACE}*+/?{_SPACE}*+(?:start_of_turn|end_of_turn|bos|eos){_SPACE}*+{_CLOSE})"
+    rf"|<(?=<{_SPACE}*+/?{_SPACE}*+SYS{_SPACE}*+>>)"
+    # [INST]: as the tokenizer spells it anywhere, otherwise where it does not index a variable
+    rf"|\[(?=(?-i:/?(?:{_BRACKETED})\]))|(?<![\w)\]])\[(?={_SPACE}*+/?{_SPACE}*+(?:{_BRACKETED}){_SPACE}*+\])"
+    r"|\[(?=\|(?:system|user|assistant|tool|endofturn)\|\])",
     re.IGNORECASE,
 )
+_BEGINNINGS = re.compile(r"[<＜﹤\[]")
 
 
 def disarm(text: str) -> str:
     """Client text that cannot open or close policy, thinking or a turn of a chat template.
 
     The bracket that begins such a tag is replaced by one that looks like it and means nothing to
-    the engine's tokenizer; all other text stays as it is.
+    the engine's tokenizer; all other text stays as it is. Names are found in any case, with white
+    space around them and invisible characters in them.
 
     >>> disarm("if a < b: </policy> [INST]")
     'if a < b: ‹/policy> ⁅INST]'
     """
-    if "<" not in text and "[" not in text and "＜" not in text:
+    if not _BEGINNINGS.search(text):
         return text
     return _TAGS.sub(lambda match: "⁅" if match[0] == "[" else "‹", text)
