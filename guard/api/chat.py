@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
 from starlette.requests import Request
 
+from guard.api.admission import FieldNames, new_exchange
 from guard.api.answer import StreamedAnswer, WholeAnswer
 from guard.api.body import read_json, validate
 from guard.api.chat_request import ChatRequest
 from guard.api.chat_response import ChunkWriter, Shape, completion
-from guard.api.request_id import new_request_id
 from guard.api.state import RequestLimits, Service, service_of
-from guard.errors import InvalidRequest
 from guard.keys import Caller, Scope
 from guard.pipeline.exchange import Exchange
 from guard.pipeline.messages import Message
@@ -57,36 +54,21 @@ def admit(asked: ChatRequest, limits: RequestLimits, caller: Caller) -> Exchange
     Raises:
         InvalidRequest: It asks for more than one request may.
     """
-    if len(asked.messages) > limits.messages:
-        raise InvalidRequest(f"At most {limits.messages} messages are allowed.", param="messages")
-    if (asked.n or 1) > limits.choices:
-        raise InvalidRequest(f"At most {limits.choices} choices are allowed.", param="n")
-    field = "max_completion_tokens" if asked.max_completion_tokens else "max_tokens"
-    max_tokens = asked.max_completion_tokens or asked.max_tokens
-    if max_tokens and max_tokens > limits.max_answer_tokens:
-        raise InvalidRequest(f"At most {limits.max_answer_tokens} tokens are allowed.", param=field)
-    sampling = {name: value for name in _FORWARDED if (value := getattr(asked, name)) is not None}
-    constraint: dict[str, Any] = {}
-    if asked.response_format and asked.response_format["type"] != "text":
-        constraint["response_format"] = asked.response_format
-    if asked.tool_choice == "required" or isinstance(asked.tool_choice, dict):
-        constraint["tool_choice"] = asked.tool_choice
-    elif asked.tool_choice is not None:
-        sampling["tool_choice"] = asked.tool_choice
-    return Exchange(
-        request_id=new_request_id(),
-        endpoint="chat.completions",
-        tenant=caller.name,
+    names = FieldNames(max_tokens="max_completion_tokens" if asked.max_completion_tokens else "max_tokens")
+    return new_exchange(
+        "chat.completions",
+        caller,
+        limits,
+        names,
         model=asked.model,
         stream=bool(asked.stream),
         messages=cast(list[Message], asked.messages),
-        started_at=datetime.now(UTC),
-        started=time.perf_counter(),
         choices=asked.n or 1,
-        sampling=sampling,
-        constraint=constraint,
+        sampling={name: getattr(asked, name) for name in _FORWARDED},
+        response_format=asked.response_format,
+        tool_choice=asked.tool_choice,
         stop=(asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ()),
-        max_tokens=max_tokens,
+        max_tokens=asked.max_completion_tokens or asked.max_tokens,
         seed=asked.seed,
     )
 

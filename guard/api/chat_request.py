@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from typing_extensions import TypedDict
 
+from guard.api.refused_fields import HARMLESS, REFUSED, without_refused
+
 _STRICT = ConfigDict(extra="forbid")
 
 Text = Annotated[str, Field(max_length=20_000_000)]
@@ -207,13 +209,7 @@ class ChatRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_by_reason(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            for field in value.keys() & _REFUSED.keys():
-                if value[field] not in _HARMLESS.get(field, (None,)):
-                    raise ValueError(f"{field}: {_REFUSED[field]}")
-            if value.keys() & _REFUSED.keys():
-                value = {k: v for k, v in value.items() if k not in _REFUSED}
-        return value
+        return without_refused(value, _REFUSED, _HARMLESS)
 
     @model_validator(mode="after")
     def _consistent(self) -> ChatRequest:
@@ -230,34 +226,5 @@ class ChatRequest(BaseModel):
         return self
 
 
-_SILENCES = "would switch the thinking off, and every answer here is deliberated"
-_REVEALS = "would show the prompt, which holds the policy"
-_REFUSED: dict[str, str] = {
-    "chat_template_kwargs": _SILENCES,
-    "chat_template": "would replace the prompt's form, which sets the policy apart from other text",
-    "continue_final_message": _SILENCES,
-    "add_generation_prompt": _SILENCES,
-    "thinking_token_budget": _SILENCES,
-    "echo": _REVEALS,
-    "prompt_logprobs": _REVEALS,
-    "return_token_ids": _REVEALS,
-    "return_prompt_text": _REVEALS,
-    "return_tokens_as_token_ids": _REVEALS,
-    "logprobs": "token probabilities are not offered, since the thinking is hidden",
-    "top_logprobs": "token probabilities are not offered, since the thinking is hidden",
-    "logit_bias": "could be aimed at the decision or the citations",
-    "store": "completions are not stored for retrieval",
-}
-_HARMLESS: dict[str, tuple[Any, ...]] = {
-    "store": (None, False),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
-    "logit_bias": (None, {}),
-    "echo": (None, False),
-    "continue_final_message": (None, False),
-    "add_generation_prompt": (None, True),
-    "return_token_ids": (None, False),
-    "return_prompt_text": (None, False),
-    "return_tokens_as_token_ids": (None, False),
-}
-"""Values that ask for nothing; clients send them as defaults."""
+_REFUSED = {**REFUSED, "store": "completions are not stored for retrieval"}
+_HARMLESS = {**HARMLESS, "store": (None, False)}

@@ -1,0 +1,97 @@
+"""From a checked request to an exchange: what every endpoint that answers does alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from guard.api.request_id import new_request_id
+from guard.api.state import RequestLimits
+from guard.errors import InvalidRequest
+from guard.keys import Caller
+from guard.pipeline.exchange import Exchange
+from guard.pipeline.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class FieldNames:
+    """What an endpoint calls the fields that limits are about."""
+
+    messages: str = "messages"
+    max_tokens: str = "max_tokens"
+    choices: str = "n"
+
+
+def new_exchange(
+    endpoint: str,
+    caller: Caller,
+    limits: RequestLimits,
+    names: FieldNames,
+    *,
+    model: str,
+    stream: bool,
+    messages: list[Message],
+    choices: int = 1,
+    sampling: Mapping[str, Any],
+    response_format: Mapping[str, Any] | None = None,
+    tool_choice: str | Mapping[str, Any] | None = None,
+    stop: tuple[str, ...] = (),
+    max_tokens: int | None = None,
+    seed: int | None = None,
+) -> Exchange:
+    """An exchange within the limits.
+
+    Args:
+        endpoint: Its name in records.
+        caller: Who asks.
+        limits: What one request may ask for.
+        names: How the endpoint's own fields are called.
+        model: As the client named it.
+        stream: Whether the answer is streamed.
+        messages: In the shape of chat completions.
+        choices: How many answers.
+        sampling: Forwarded as it is; None values are left out.
+        response_format: In the shape of chat completions; ``text`` constrains nothing.
+        tool_choice: In the shape of chat completions; one that forces a call is a constraint.
+        stop: Stop sequences for the visible answer.
+        max_tokens: Limit for the visible answer.
+        seed: For the first choice.
+
+    Raises:
+        InvalidRequest: It asks for more than one request may.
+    """
+    if len(messages) > limits.messages:
+        raise InvalidRequest(f"At most {limits.messages} messages are allowed.", param=names.messages)
+    if choices > limits.choices:
+        raise InvalidRequest(f"At most {limits.choices} choices are allowed.", param=names.choices)
+    if max_tokens and max_tokens > limits.max_answer_tokens:
+        raise InvalidRequest(
+            f"At most {limits.max_answer_tokens} tokens are allowed.", param=names.max_tokens
+        )
+    forwarded = {name: value for name, value in sampling.items() if value is not None}
+    constraint: dict[str, Any] = {}
+    if response_format and response_format["type"] != "text":
+        constraint["response_format"] = response_format
+    if tool_choice == "required" or isinstance(tool_choice, Mapping):
+        constraint["tool_choice"] = tool_choice
+    elif tool_choice is not None:
+        forwarded["tool_choice"] = tool_choice
+    return Exchange(
+        request_id=new_request_id(),
+        endpoint=endpoint,
+        tenant=caller.name,
+        model=model,
+        stream=stream,
+        messages=messages,
+        started_at=datetime.now(UTC),
+        started=time.perf_counter(),
+        choices=choices,
+        sampling=forwarded,
+        constraint=constraint,
+        stop=stop,
+        max_tokens=max_tokens,
+        seed=seed,
+    )
