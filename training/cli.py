@@ -1,0 +1,113 @@
+"""The command line: one command a stage, each with a progress bar and a short result.
+
+python -m training prompts recipe.toml
+python -m training run recipe.toml
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from guard.errors import PolicyError
+from guard.policy.load import load_policy
+from training.errors import TrainingError
+from training.recipe import load_recipe
+from training.stages import STAGES, run_stage, up_to_date
+
+app = typer.Typer(
+    name="training",
+    help="Deliberative alignment, stage by stage; each stage reads what the stages before it wrote.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console(stderr=True)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The run's recipe.toml.")]
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console, disable=total == 0) as bars:
+        task = bars.add_task("", total=total)
+        yield lambda count: bars.advance(task, count)
+
+
+def _stage(name: str, recipe_path: Path) -> None:
+    recipe = load_recipe(recipe_path)
+    console.print(f"[bold]{name}[/bold] ({recipe.name})")
+    facts = run_stage(name, recipe, progress)
+    _tell(facts)
+
+
+def _tell(facts: dict[str, Any]) -> None:
+    for key, value in facts.items():
+        console.print(f"  {key}: {value}", highlight=False)
+
+
+@app.command()
+def prompts(recipe: RecipePath) -> None:
+    """Gather categorised prompts; keep every evaluation set out."""
+    _stage("prompts", recipe)
+
+
+@app.command()
+def generate(recipe: RecipePath) -> None:
+    """Sample deliberations with the policy section in context (or write them from labels)."""
+    _stage("generate", recipe)
+
+
+@app.command("filter")
+def filter_(recipe: RecipePath) -> None:
+    """Keep completions whose citations, verdict, answer and score hold; count every drop."""
+    _stage("filter", recipe)
+
+
+@app.command()
+def sft(recipe: RecipePath) -> None:
+    """Fine-tune the student on prompts without the policy."""
+    _stage("sft", recipe)
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    force: Annotated[bool, typer.Option(help="Do stages again that are up to date.")] = False,
+    until: Annotated[str, typer.Option(help="Stop after this stage.")] = "",
+) -> None:
+    """Do every stage of the recipe that is not up to date, in order."""
+    loaded = load_recipe(recipe)
+    policy = load_policy(loaded.policy)
+    if until and until not in STAGES:
+        raise TrainingError(f"--until {until}: the stages are {', '.join(STAGES)}")
+    for name in STAGES:
+        if not force and up_to_date(name, loaded, policy):
+            console.print(f"[bold]{name}[/bold] is up to date")
+        else:
+            _stage(name, recipe)
+        if name == until:
+            break
+
+
+def main() -> None:
+    """Run a command; errors raised on purpose end with one message and status 2."""
+    try:
+        app()
+    except (TrainingError, PolicyError) as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False, markup=True)
+        sys.exit(2)

@@ -1,0 +1,87 @@
+"""How a deliberation is written: the form the student learns, and the scaffold that fills it.
+
+    <think>
+    what is asked. What decides: "words of the request". [SH3] "words of the clause"
+    Decision: refuse
+    </think>
+
+    the answer
+
+The reader of this form is ``guard.deliberation``; nothing here reads.
+"""
+
+from __future__ import annotations
+
+import re
+
+from guard.deliberation.verdict import write_verdict
+from guard.policy.model import Clause, Ruling
+from training.variants import NOTES
+
+QUOTE_WORDS = 9
+GIST_WORDS = 9
+NO_CLAUSE = "No clause stands against it."
+
+_WORD = re.compile(r"\S+")
+_OPENING = re.compile(
+    r"(?:(?:please|hey|hi|ok|so|how|what|why|when|where|which|who|is|are|do|does|did|can|could|should|would|will|"
+    r"i|you|me|my|the|a|an|some|to|tell|give|write|explain|describe|help|it|there|that|of|for|in)\b\W*)+",
+    re.IGNORECASE,
+)
+
+
+def completion_text(thinking: str, answer: str) -> str:
+    """The assistant's turn as the model has to write it."""
+    return f"<think>\n{thinking.strip()}\n</think>\n\n{answer.strip()}"
+
+
+def quoted_words(clause: Clause, ruling: Ruling) -> str:
+    """The first words of the clause, or of its exception where the ruling comes from one.
+
+    Cut at a comma or colon where one stands near the end, so that the quotation reads whole.
+    """
+    text = clause.text if clause.ruling is ruling or not clause.exceptions else clause.exceptions[0]
+    words = _WORD.findall(text)
+    if len(words) <= QUOTE_WORDS + 3:
+        return text.rstrip(".")
+    for length in range(QUOTE_WORDS + 1, 3, -1):
+        if words[length - 1][-1] in ",:;":
+            return " ".join(words[:length]).rstrip(",:;")
+    return " ".join(words[:QUOTE_WORDS]).rstrip(",:;")
+
+
+def scaffolded_thinking(
+    asked: str, ruling: Ruling, clause: Clause | None, decisive: str = "", variant: str = "plain"
+) -> str:
+    """A thinking in the learnt form.
+
+    Args:
+        asked: One sentence, what is asked.
+        ruling: The decision.
+        clause: The clause that decides; None where none does.
+        decisive: Words of the request that make the difference.
+        variant: The variant of the prompt, see :data:`training.variants.NOTES`.
+    """
+    parts = [NOTES.get(variant, ""), asked.strip()]
+    if decisive:
+        parts.append(f'What decides: "{decisive}".')
+    parts.append(f'[{clause.id}] "{quoted_words(clause, ruling)}"' if clause else NO_CLAUSE)
+    return f"{' '.join(part for part in parts if part)}\n{write_verdict(ruling)}"
+
+
+def gist(text: str) -> str:
+    """The words of a request that say what it is about, copied from it.
+
+    >>> gist("How do I keep my sourdough alive over a long holiday in the mountains?")
+    'keep my sourdough alive over a long holiday in'
+    """
+    line = " ".join(text.split()).replace('"', "'")
+    opening = _OPENING.match(line)
+    rest = line[opening.end() :] if opening else line
+    words = _WORD.findall(rest if len(rest.split()) > 1 else line)
+    return " ".join(words[:GIST_WORDS]).strip(".,;:!?'")
+
+
+def turns_on(words: str) -> str:
+    """The sentence that names the words a decision turns on."""
+    return f'The request turns on "{words}".'

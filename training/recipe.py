@@ -1,0 +1,270 @@
+"""One run, as a frozen and typed ``recipe.toml``.
+
+Unknown keys and every bad value are reported together. A string may name an environment variable as
+``${NAME:-default}``; keys of endpoints stand in variables that the recipe only names. Relative paths
+are relative to the working folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from guard.policy.model import Ruling, digest
+from training.errors import RecipeError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
+Variant = Literal["base64", "rot13", "leetspeak", "roleplay", "document", "multi_turn", "system"]
+
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Import(_Settings):
+    """A set to take prompts from; only sets that may be trained on."""
+
+    name: Text
+    path: Text
+    """File under ``data_dir`` (.json, .jsonl, .csv), or ``hf:<dataset id>[/split]``."""
+    prompt: Text
+    """Column that holds the prompt."""
+    label: str = ""
+    """Column that holds a label; empty where every row has the same ruling."""
+    rulings: dict[str, Ruling] = {}
+    """Ruling by label; ``*`` is the ruling of every label not listed, rows without one are dropped."""
+    sections: dict[str, str] = {}
+    """Policy section by label, likewise."""
+    section_label: str = ""
+    """Column for ``sections`` where it is not ``label``."""
+    limit: Count | None = None
+    fold: Literal["", "train"] = ""
+    """``train``: only the two thirds of the rows that a fixed hash gives to training."""
+
+
+class Prompts(_Settings):
+    """The prompts stage."""
+
+    pairs: Path | None = Path("training/prompts/pairs")
+    ordinary: Path | None = Path("training/prompts/ordinary.jsonl")
+    ordinary_limit: Count | None = None
+    policy_examples: bool = True
+    imports: tuple[Import, ...] = ()
+    validation: Share = 0.1
+    """Share of the pairs held out, by pair id."""
+    variants: dict[Variant, Share] = {}
+    """Share of the hand-written training prompts that get such a variant besides the plain form."""
+    near_duplicate: Share = 0.6
+    """Jaccard similarity of character shingles from which a prompt counts as one of an evaluation set."""
+
+
+class Endpoint(_Settings):
+    """An OpenAI-compatible endpoint."""
+
+    url: Text
+    """Up to and including ``/v1``."""
+    model: Text
+    key_variable: str = ""
+    """Name of the environment variable that holds the API key."""
+    concurrency: Count = 64
+    timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
+    retries: Annotated[int, Field(ge=0)] = 4
+
+
+class Generate(_Settings):
+    """The generate stage."""
+
+    mode: Literal["free", "scaffold", "written"] = "free"
+    """``free``: the teacher deliberates by itself. ``scaffold``: clause and verdict come from the label,
+    the teacher writes what is asked and the answer. ``written``: without a teacher."""
+    answers: Path = Path("training/prompts/answers.toml")
+    """``written``: what refusals and safe completions say, by clause."""
+    own_answers: Annotated[int, Field(ge=0)] = 300
+    """``written``: prompts to comply with that the student answers itself before training; the other
+    such rows teach the thinking alone."""
+    samples: Count = 1
+    temperature: Annotated[float, Field(ge=0.0)] = 0.7
+    max_tokens: Count = 260
+
+
+class Judge(_Settings):
+    """The judge stage."""
+
+    runs: Count = 2
+    temperature: Annotated[float, Field(ge=0.0)] = 0.7
+
+
+class Filter(_Settings):
+    """The filter stage."""
+
+    min_score: Share = 0.5
+    unscored: Literal["keep", "drop"] = "drop"
+    require_judge: bool = True
+    max_thinking_words: Count = 120
+    max_answer_words: Count = 220
+
+
+class Capability(_Settings):
+    """Rows mixed in so that the model keeps what it can do."""
+
+    path: Text
+    """File under ``data_dir``: CSV with subject, question, A-D, answer (MMLU's layout)."""
+    rows: Count = 100
+
+
+class Lora(_Settings):
+    """A low-rank adapter; without this table the fine-tuning is full."""
+
+    rank: Count = 32
+    alpha: Count = 64
+    dropout: Share = 0.0
+
+
+class Sft(_Settings):
+    """The sft stage."""
+
+    lora: Lora | None = None
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    epochs: Annotated[float, Field(gt=0)] = 3.0
+    max_steps: int = -1
+    batch: Count = 16
+    accumulation: Count = 1
+    warmup_share: Share = 0.05
+    scheduler: Text = "cosine"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_length: Count = 1024
+    bf16: bool = True
+    """Autocast; weights stay in fp32."""
+    save_steps: Count = 50
+    capability: Capability | None = None
+    repeat: dict[str, Count] = {}
+    """How many times rows of a source are seen in one epoch; 1 where not listed."""
+
+
+class Rl(_Settings):
+    """The rl stage."""
+
+    steps: Count = 100
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-6
+    kl: Annotated[float, Field(ge=0)] = 1e-3
+    generations: Annotated[int, Field(ge=2)] = 8
+    prompts_per_step: Count = 2
+    max_tokens: Count = 160
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    refusal_penalty: Annotated[float, Field(ge=0)] = 1.0
+    citation_weight: Share = 0.2
+    bf16: bool = True
+    save_steps: Count = 20
+    vllm: Literal["off", "colocate", "server"] = "off"
+    judge: bool = False
+    """Ask the judge endpoint for the spec-aware score; without it rule-based rubric alone."""
+
+
+class Evaluate(_Settings):
+    """The evaluate stage."""
+
+    sets: tuple[Literal["xstest", "strongreject", "harmbench", "or-bench", "gsm8k", "validation"], ...] = (
+        "xstest",
+        "strongreject",
+        "harmbench",
+        "or-bench",
+        "gsm8k",
+    )
+    limit: Count | None = None
+    """Rows a set, for a quick look; a report says so."""
+    max_tokens: Count = 200
+    batch: Count = 32
+    resamples: Count = 2000
+
+
+class Export(_Settings):
+    """The export stage."""
+
+    base: Text = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    """Public name of the base that the adapter fits."""
+    licence: Text = "Apache-2.0"
+    out: Path = Path("deploy/embedded")
+    notes: tuple[str, ...] = ()
+    """What a reader of the card must know."""
+
+
+class Recipe(_Settings):
+    """A whole run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    seed: int = 0
+    policy: Path = Path("specs/default")
+    run_dir: Path
+    data_dir: Path = Path("../shared/data")
+    student: Text
+    teacher: Endpoint | None = None
+    judge_endpoint: Endpoint | None = None
+    prompts: Prompts = Prompts()
+    generate: Generate = Generate()
+    judge: Judge = Judge()
+    filter: Filter = Filter()
+    sft: Sft = Sft()
+    rl: Rl | None = None
+    evaluate: Evaluate = Evaluate()
+    export: Export = Export()
+
+    def digest(self) -> str:
+        """Content digest of every setting."""
+        return digest(self.model_dump(mode="json"))
+
+
+def load_recipe(path: Path, environment: Mapping[str, str] | None = None) -> Recipe:
+    """Read and check a recipe.
+
+    Raises:
+        RecipeError: The file cannot be read, or holds bad values or unknown keys: all of them.
+    """
+    environment = os.environ if environment is None else environment
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(str(path), [f"cannot be read: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(str(path), [f"is not TOML: {error}"]) from error
+    problems: list[str] = []
+    expanded = _expand(data, environment, problems, "")
+    try:
+        recipe = Recipe.model_validate(expanded)
+    except ValidationError as error:
+        for item in error.errors():
+            where = ".".join(str(part) for part in item["loc"])
+            unknown = item["type"] == "extra_forbidden"
+            problems.append(f"{where}: unknown key" if unknown else f"{where}: {item['msg']}")
+        raise RecipeError(str(path), problems) from error
+    if problems:
+        raise RecipeError(str(path), problems)
+    return recipe
+
+
+def _expand(value: Any, environment: Mapping[str, str], problems: list[str], where: str) -> Any:
+    """Environment variables into every string, however deep."""
+    if isinstance(value, dict):
+        return {k: _expand(v, environment, problems, f"{where}.{k}".lstrip(".")) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(v, environment, problems, f"{where}.{n}") for n, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def put(match: re.Match[str]) -> str:
+        found = environment.get(match["name"]) or match["default"]
+        if found is None:
+            problems.append(f"{where}: environment variable {match['name']} is not set and has no default")
+            return ""
+        return found
+
+    return _VARIABLE.sub(put, value)

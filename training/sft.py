@@ -1,0 +1,200 @@
+"""Stage ``sft``: the student learns to deliberate without the spec.
+
+Reads ``examples.jsonl``, writes ``sft/`` (an adapter, or a whole checkpoint) and ``sft/log.json``.
+The prompt is what the client sends and nothing else; the loss covers the thinking, the answer and the
+token that ends the turn, which is checked on every row and printed for the first. Rows without an
+answer teach the thinking alone. Weights stay in fp32 under bf16 autocast. A run that was killed goes on
+from its last checkpoint.
+
+Left out: packing (needs kernels that CPUs lack) and evaluation during training (the evaluate stage).
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from guard.policy.model import Policy
+from training.capability import capability_rows
+from training.deliberate import completion_text
+from training.errors import DataError
+from training.files import write_json
+from training.recipe import Recipe
+from training.records import Example
+
+IGNORED = -100
+
+
+class Encoded(NamedTuple):
+    """One row as the trainer takes it."""
+
+    input_ids: list[int]
+    labels: list[int]
+    """The token ids where the loss counts, ``IGNORED`` elsewhere."""
+
+
+def encode(example: Example, tokenizer: Any, max_length: int) -> Encoded | None:
+    """Tokenize one row; None where it is longer than ``max_length``.
+
+    Raises:
+        DataError: The loss would not cover exactly the completion, or the prompt holds the policy.
+    """
+    messages = [message.model_dump() for message in example.messages]
+    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    if "<policy>" in prompt:
+        raise DataError(f"example {example.id}: the prompt holds policy text, which must be stripped for SFT")
+    completion = completion_text(example.thinking, example.answer)
+    prompt_ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    completion_ids: list[int] = tokenizer(completion, add_special_tokens=False)["input_ids"]
+    if example.answer:
+        completion_ids = [*completion_ids, tokenizer.eos_token_id]
+    ids = prompt_ids + completion_ids
+    labels = [IGNORED] * len(prompt_ids) + completion_ids
+    learnt = tokenizer.decode([label for label in labels if label != IGNORED], skip_special_tokens=True)
+    if learnt.strip() != completion.strip():
+        raise DataError(f"example {example.id}: the loss covers {learnt!r} instead of {completion!r}")
+    return Encoded(ids, labels) if len(ids) <= max_length else None
+
+
+def rows_to_train(recipe: Recipe, examples: Sequence[Example]) -> list[Example]:
+    """Training rows in seeded order: the filtered ones, repeated by source, and the capability mix.
+
+    Raises:
+        DataError: There are none.
+    """
+    rows: list[Example] = []
+    for example in examples:
+        if example.split == "train":
+            rows.extend([example] * recipe.sft.repeat.get(example.source, 1))
+    if not rows:
+        raise DataError("no training rows; what did the filter drop?")
+    if recipe.sft.capability is not None:
+        rows.extend(capability_rows(recipe.sft.capability, recipe.data_dir))
+    random.Random(recipe.seed).shuffle(rows)
+    return rows
+
+
+def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path) -> dict[str, Any]:
+    """Fine-tune the student; the facts for the manifest.
+
+    Args:
+        recipe: The run.
+        examples: Filtered rows.
+        policy: Whose text no prompt may hold.
+        out: Where the adapter or checkpoint goes.
+
+    Raises:
+        DataError: The model cannot be loaded, or a row is not fit to train on.
+    """
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    settings = recipe.sft
+    set_seed(recipe.seed)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(recipe.student)
+        model = AutoModelForCausalLM.from_pretrained(recipe.student, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise DataError(f"student {recipe.student!r} cannot be loaded: {error}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    rows = rows_to_train(recipe, examples)
+    forbid_policy(rows, policy)
+    encoded = [made for row in rows if (made := encode(row, tokenizer, settings.max_length)) is not None]
+    show_mask(encoded[0], tokenizer)
+    dataset = Dataset.from_list(
+        [{"input_ids": e.input_ids, "labels": e.labels, "length": len(e.input_ids)} for e in encoded]
+    )
+    checkpoints = out / "checkpoints"
+    arguments = SFTConfig(
+        output_dir=str(checkpoints),
+        learning_rate=settings.learning_rate,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.batch,
+        gradient_accumulation_steps=settings.accumulation,
+        warmup_steps=settings.warmup_share,
+        lr_scheduler_type=settings.scheduler,
+        weight_decay=settings.weight_decay,
+        max_length=settings.max_length,
+        bf16=settings.bf16,
+        gradient_checkpointing=False,
+        train_sampling_strategy="group_by_length",
+        logging_steps=5,
+        save_steps=settings.save_steps,
+        save_total_limit=2,
+        seed=recipe.seed,
+        report_to=[],
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=_lora(recipe),
+    )
+    last = last_checkpoint(checkpoints)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    trainer.save_model(str(out / "model"))
+    tokenizer.save_pretrained(out / "model")
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    write_json(out / "log.json", history)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return {
+        "rows": len(encoded),
+        "too_long": len(rows) - len(encoded),
+        "tokens_per_epoch": sum(len(e.input_ids) for e in encoded),
+        "steps": trainer.state.global_step,
+        "loss": [entry["loss"] for entry in history][-1:] or None,
+        "resumed": last is not None,
+        "trained": "lora" if settings.lora else "full",
+    }
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written whole; a kill may leave half of one behind."""
+    whole = (path.parent for path in folder.glob("checkpoint-*/trainer_state.json"))
+    return max(whole, key=lambda path: int(path.name.partition("-")[2]), default=None)
+
+
+def _lora(recipe: Recipe) -> Any:
+    from peft import LoraConfig
+
+    lora = recipe.sft.lora
+    if lora is None:
+        return None
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def forbid_policy(rows: Sequence[Example], policy: Policy) -> None:
+    """Check that no prompt carries the spec.
+
+    Raises:
+        DataError: A prompt holds a clause of the policy word for word.
+    """
+    clauses = [clause.text for clause in policy.clauses.values()]
+    for row in rows:
+        text = "\n".join(message.content for message in row.messages)
+        held = next((clause for clause in clauses if clause in text), None)
+        if held is not None:
+            raise DataError(f"example {row.id}: its prompt holds the policy text {held!r}")
+
+
+def show_mask(row: Encoded, tokenizer: Any) -> None:
+    """Print one row, the part that the loss covers in brackets."""
+    at = next(i for i, label in enumerate(row.labels) if label != IGNORED)
+    print(f"{tokenizer.decode(row.input_ids[:at])}⟦{tokenizer.decode(row.input_ids[at:])}⟧")

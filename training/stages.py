@@ -1,0 +1,209 @@
+"""The stages, wired: what each reads, what it writes, and when it is up to date.
+
+    prompts   pairs, ordinary, policy, imports -> prompts.jsonl
+    generate  prompts.jsonl                    -> completions.jsonl
+    judge     prompts, completions             -> judgements.jsonl
+    filter    prompts, completions, judgements -> examples.jsonl
+    sft       examples.jsonl                   -> sft/model
+
+Every stage writes ``manifests/<stage>.json`` with a key over its settings and the digests of its inputs;
+``run`` leaves out stages whose key has not changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from guard.policy.load import load_policy
+from guard.policy.model import Policy, digest
+from training.collect import collect
+from training.endpoint import Cache
+from training.errors import RecipeError
+from training.files import file_digest, manifest_key, read_rows, write_manifest, write_rows
+from training.generate import generate
+from training.local import LocalModel
+from training.recipe import Endpoint, Recipe
+from training.records import Completion, Example, Judgement, Prompt
+from training.select import select
+from training.written import load_answers, own_prompts, write_completions
+
+
+class Progress(Protocol):
+    """Where a stage tells how far it is."""
+
+    def __call__(self, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """Begin a bar over ``total`` things; what is yielded is called with how many were finished."""
+
+
+class Stage(NamedTuple):
+    """One stage: its work, its settings in the recipe, its inputs and its output in the run's folder."""
+
+    work: Callable[[Recipe, Policy, Progress], dict[str, Any]]
+    settings: tuple[str, ...]
+    inputs: tuple[str, ...]
+    output: str
+
+
+def prompts_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, Any]:
+    """Gather the prompts."""
+    rows, counts = collect(recipe.prompts, policy, recipe.data_dir)
+    write_rows(recipe.run_dir / "prompts.jsonl", rows)
+    return counts
+
+
+def generate_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, Any]:
+    """Sample deliberations from the teacher, or write them from the labels."""
+    prompts = [p for p in read_rows(recipe.run_dir / "prompts.jsonl", Prompt) if p.split == "train"]
+    with Cache(recipe.run_dir / "cache.sqlite") as cache:
+        if recipe.generate.mode == "written":
+            book = load_answers(recipe.generate.answers)
+            chosen = own_prompts(prompts, recipe.generate.own_answers)
+            own = own_answers(recipe, chosen, cache, progress)
+            completions, counts = write_completions(prompts, policy, book, own)
+        else:
+            endpoint = needed(recipe.teacher, "teacher", "generate")
+            with progress(len(prompts)) as advance:
+                completions, counts = generate(
+                    recipe.generate, endpoint, cache, prompts, policy, lambda: advance(1)
+                )
+            counts["teacher"] = endpoint.model
+    write_rows(recipe.run_dir / "completions.jsonl", completions)
+    return {"mode": recipe.generate.mode, **counts}
+
+
+OWN_BATCH = 32
+
+
+def own_answers(recipe: Recipe, prompts: list[Prompt], cache: Cache, progress: Progress) -> dict[str, str]:
+    """The untrained student's answers, by prompt id; sampled batch by batch and cached."""
+    limit = recipe.generate.max_tokens
+    keys = {p.id: digest([recipe.student, limit, [m.model_dump() for m in p.messages]]) for p in prompts}
+    found = {p.id: answer for p in prompts if (answer := cache.get(keys[p.id])) is not None}
+    missing = sorted(
+        (p for p in prompts if p.id not in found), key=lambda p: sum(len(m.content) for m in p.messages)
+    )
+    if missing:
+        model = LocalModel(recipe.student)
+        with progress(len(missing)) as advance:
+            for start in range(0, len(missing), OWN_BATCH):
+                chunk = missing[start : start + OWN_BATCH]
+                turns = model.complete([p.messages for p in chunk], max_tokens=limit, batch=OWN_BATCH)
+                for prompt, turn in zip(chunk, turns, strict=True):
+                    found[prompt.id] = turn.text if turn.finished else whole(turn.text)
+                    cache.put(keys[prompt.id], found[prompt.id])
+                advance(len(chunk))
+    return {name: answer for name, answer in found.items() if answer.strip()}
+
+
+def whole(text: str) -> str:
+    """A cut answer up to its last whole sentence or line; empty where there is none."""
+    end = max(text.rfind(mark) for mark in (". ", ".\n", "! ", "? ", "\n"))
+    return text[: end + 1].rstrip() if end > 0 else ""
+
+
+def filter_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, Any]:
+    """Keep what may be trained on."""
+    run = recipe.run_dir
+    prompts = read_rows(run / "prompts.jsonl", Prompt)
+    completions = read_rows(run / "completions.jsonl", Completion)
+    judgements: dict[tuple[str, int], Judgement] = {}
+    if recipe.filter.require_judge:
+        rows = read_rows(run / "judgements.jsonl", Judgement)
+        judgements = {(row.prompt, row.sample): row for row in rows}
+    examples, counts = select(prompts, completions, judgements, policy, recipe.filter)
+    write_rows(run / "examples.jsonl", examples)
+    return counts
+
+
+def sft_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, Any]:
+    """Fine-tune the student."""
+    from training.sft import train
+
+    examples = read_rows(recipe.run_dir / "examples.jsonl", Example)
+    return train(recipe, examples, policy, recipe.run_dir / "sft")
+
+
+def needed(endpoint: Endpoint | None, table: str, stage: str) -> Endpoint:
+    """An endpoint that a stage cannot do without.
+
+    Raises:
+        RecipeError: The recipe has no such table.
+    """
+    if endpoint is None:
+        raise RecipeError("recipe", [f"stage {stage} needs an endpoint: add a [{table}] table"])
+    return endpoint
+
+
+STAGES: dict[str, Stage] = {
+    "prompts": Stage(prompts_stage, ("prompts", "data_dir"), (), "prompts.jsonl"),
+    "generate": Stage(
+        generate_stage, ("generate", "teacher", "student"), ("prompts.jsonl",), "completions.jsonl"
+    ),
+    "filter": Stage(
+        filter_stage,
+        ("filter",),
+        ("prompts.jsonl", "completions.jsonl", "judgements.jsonl"),
+        "examples.jsonl",
+    ),
+    "sft": Stage(sft_stage, ("sft", "student", "seed"), ("examples.jsonl",), "sft/model"),
+}
+
+
+def stage_key(name: str, recipe: Recipe, policy: Policy) -> str:
+    """Digest of all that a stage's output depends on."""
+    stage = STAGES[name]
+    settings = recipe.model_dump(mode="json", include=set(stage.settings))
+    inputs: dict[str, str] = {}
+    for item in stage.inputs:
+        path = recipe.run_dir / item
+        if path.exists():
+            inputs[item] = file_digest(path)
+    sources: dict[str, str] = {}
+    if name == "prompts":
+        for source in (recipe.prompts.pairs, recipe.prompts.ordinary):
+            if source is not None and source.exists():
+                sources[source.name] = file_digest(source)
+    return digest([name, policy.digest, settings, inputs, sources])
+
+
+def up_to_date(name: str, recipe: Recipe, policy: Policy) -> bool:
+    """Whether a stage's output is there and nothing it depends on has changed."""
+    there = (recipe.run_dir / STAGES[name].output).exists()
+    return there and manifest_key(recipe.run_dir, name) == stage_key(name, recipe, policy)
+
+
+def run_stage(name: str, recipe: Recipe, progress: Progress) -> dict[str, Any]:
+    """Do one stage and write its manifest; its facts."""
+    policy = load_policy(recipe.policy)
+    started = time.time()
+    key = stage_key(name, recipe, policy)
+    facts = STAGES[name].work(recipe, policy, progress)
+    inputs = {
+        item: file_digest(recipe.run_dir / item)
+        for item in STAGES[name].inputs
+        if (recipe.run_dir / item).is_file()
+    }
+    write_manifest(
+        recipe.run_dir,
+        name,
+        key=key,
+        started=started,
+        facts={
+            "recipe": recipe.name,
+            "recipe_digest": recipe.digest(),
+            "policy_digest": policy.digest,
+            "seed": recipe.seed,
+            "inputs": inputs,
+            **facts,
+        },
+    )
+    return facts
+
+
+def run_path(recipe: Recipe, name: str) -> Path:
+    """Where a stage's output stands."""
+    return recipe.run_dir / STAGES[name].output

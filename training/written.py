@@ -1,0 +1,145 @@
+"""``generate`` without a teacher: thinkings from labels, answers from the answer book and the student.
+
+For machines on which no teacher that follows the policy can be run. Clause and verdict come from the
+label, the deciding words from the request itself. Refusals and safe completions come from a book
+written by hand for each clause; answers to allowed requests are the student's own from before the
+training, which costs it least of what it can do. The card of a model made so must say it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from guard.policy.model import Clause, Policy, Ruling
+from training.deliberate import gist, scaffolded_thinking, turns_on
+from training.errors import DataError
+from training.records import Completion, Prompt
+
+MODEL = "written"
+_OPENINGS = ("I'm sorry, but I can't help with", "Sorry, I can't help with", "I'm sorry, I can't help with")
+_WORD = re.compile(r"[a-z']{3,}")
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Refusal(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    topic: Text
+    offers: Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
+class AnswerBook(BaseModel):
+    """What is said where a clause refuses or completes safely, by clause id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    refuse: Mapping[str, _Refusal]
+    safe_complete: Mapping[str, Annotated[tuple[Text, ...], Field(min_length=1)]]
+
+    def answer(self, clause: Clause, policy: Policy, key: str) -> str | None:
+        """The answer for a clause, varied by ``key``; the policy's own text where the book has no refusal."""
+        lot = hashlib.sha256(key.encode()).digest()
+        if clause.ruling is Ruling.SAFE_COMPLETE:
+            texts = self.safe_complete.get(clause.id)
+            return texts[lot[0] % len(texts)] if texts else None
+        entry = self.refuse.get(clause.id)
+        if entry is None:
+            return policy.refusal((policy.section_of[clause.id].id,))
+        offer = entry.offers[lot[1] % len(entry.offers)]
+        return f"{_OPENINGS[lot[0] % len(_OPENINGS)]} {entry.topic}. {offer}"
+
+
+def load_answers(path: Path) -> AnswerBook:
+    """Read the answer book.
+
+    Raises:
+        DataError: It is absent or not of this form.
+    """
+    try:
+        return AnswerBook.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def write_completions(
+    prompts: Sequence[Prompt], policy: Policy, book: AnswerBook, own: Mapping[str, str]
+) -> tuple[list[Completion], dict[str, Any]]:
+    """A completion for every prompt whose ruling and clause are known.
+
+    Args:
+        prompts: What to answer.
+        policy: The policy that the clauses come from.
+        book: Refusals and safe completions.
+        own: The student's own answers, by prompt id, from :func:`own_prompts`.
+    """
+    skipped: Counter[str] = Counter()
+    completions = []
+    clause_of = _Neighbours(prompts)
+    for prompt in prompts:
+        name = prompt.clause or (clause_of(prompt) if prompt.ruling is not Ruling.COMPLY else None)
+        clause = policy.clauses[name] if name else None
+        if prompt.ruling is None or (clause is None and prompt.ruling is not Ruling.COMPLY):
+            skipped["no ruling or clause"] += 1
+            continue
+        words = prompt.decisive or gist(prompt.plain or prompt.text)
+        thinking = scaffolded_thinking(turns_on(words), prompt.ruling, clause, variant=prompt.variant)
+        if prompt.ruling is Ruling.COMPLY:
+            answer = own.get(prompt.id)
+        else:
+            answer = book.answer(clause, policy, prompt.id) if clause else None
+            if answer is None:
+                skipped["no safe completion in the answer book"] += 1
+                continue
+        completions.append(
+            Completion(
+                prompt=prompt.id,
+                sample=0,
+                model=MODEL,
+                thinking=thinking,
+                answer=answer or "",
+                closed=True,
+                thinking_only=answer is None,
+            )
+        )
+    return completions, {"completions": len(completions), "skipped": dict(skipped)}
+
+
+def own_prompts(prompts: Sequence[Prompt], limit: int) -> list[Prompt]:
+    """The prompts that the student answers itself: ordinary ones first, then a fixed draw of the others."""
+    allowed = [p for p in prompts if p.ruling is Ruling.COMPLY and p.split == "train"]
+    allowed.sort(key=lambda p: (p.source != "ordinary" or p.variant != "plain", p.id))
+    return allowed[:limit]
+
+
+class _Neighbours:
+    """The clause of the most similar hand-written prompt of the same section and ruling."""
+
+    def __init__(self, prompts: Sequence[Prompt]) -> None:
+        self._known: defaultdict[tuple[str | None, Ruling | None], list[tuple[frozenset[str], str]]] = (
+            defaultdict(list)
+        )
+        for prompt in prompts:
+            if prompt.clause and prompt.variant == "plain":
+                self._known[prompt.section, prompt.ruling].append((_words(prompt.text), prompt.clause))
+
+    def __call__(self, prompt: Prompt) -> str | None:
+        words = _words(prompt.text)
+        known = self._known.get((prompt.section, prompt.ruling))
+        if not known:
+            return None
+        return max(known, key=lambda other: len(words & other[0]) / (1 + len(words | other[0])))[1]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(text.lower()))
