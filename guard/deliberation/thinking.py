@@ -13,8 +13,9 @@ from typing import NamedTuple
 OPENING = ("<think>", "<thinking>")
 CLOSING = ("</think>", "</thinking>")
 
-_OPEN = re.compile("|".join(OPENING), re.IGNORECASE)
-_CLOSE = re.compile("|".join(CLOSING), re.IGNORECASE)
+_OPEN = re.compile("|".join(OPENING), re.IGNORECASE | re.ASCII)
+_CLOSE = re.compile("|".join(CLOSING), re.IGNORECASE | re.ASCII)
+_INK = re.compile(r"\S")
 _LONGEST = max(map(len, (*OPENING, *CLOSING)))
 
 
@@ -67,70 +68,70 @@ class ThinkingSplitter:
         self._held = ""
         thinking: list[str] = []
         answer: list[str] = []
-        while text:
+        at = 0
+        while at < len(text):
             if self._inside:
-                text = self._think(text, thinking, final=final)
+                at = self._think(text, at, thinking, final=final)
             else:
-                text = self._answer(text, answer, final=final)
+                at = self._answer(text, at, answer, final=final)
         return Split("".join(thinking), "".join(answer))
 
-    def _think(self, text: str, out: list[str], *, final: bool) -> str:
-        match = _CLOSE.search(text)
+    def _think(self, text: str, at: int, out: list[str], *, final: bool) -> int:
+        match = _CLOSE.search(text, at)
         if match:
-            out.append(text[: match.start()])
+            out.append(text[at : match.start()])
             self._inside = False
             self.thought = True
             self._line_start = True
-            return text[match.end() :]
-        keep = 0 if final else _partial(text, CLOSING)
-        out.append(text[: len(text) - keep])
-        self._hold(text, keep)
-        return ""
+            return match.end()
+        end = len(text) if final else len(text) - _partial(text, CLOSING)
+        out.append(text[at:end])
+        self._held = text[end:]
+        return len(text)
 
-    def _answer(self, text: str, out: list[str], *, final: bool) -> str:
+    def _answer(self, text: str, at: int, out: list[str], *, final: bool) -> int:
         if self._blank:
-            stripped = text.lstrip()
-            opening = _OPEN.match(stripped)
+            ink = _INK.search(text, at)
+            first = ink.start() if ink else len(text)
+            opening = _OPEN.match(text, first)
             if opening:
-                return self._enter(stripped, opening.end())
-            if not stripped or (not final and _starts(stripped, OPENING)):
-                self._held = "" if final else text
-                return ""
+                return self._enter(opening.end())
+            if not final and (not ink or _starts(text[first : first + _LONGEST], OPENING)):
+                self._held = text[at:]
+                return len(text)
             if self._opened:
-                text = stripped
+                at = first
             self._blank = False
             self._line_start = False
-        return self._show(text, out, final=final)
+        return self._show(text, at, out, final=final)
 
-    def _show(self, text: str, out: list[str], *, final: bool) -> str:
+    def _show(self, text: str, at: int, out: list[str], *, final: bool) -> int:
         """Answer text: everything up to a tag at the beginning of a line."""
-        start = 0
-        while True:
-            match = _OPEN.search(text, start)
-            if not match:
+        line = at
+        while match := _OPEN.search(text, line):
+            if self._starts_line(text, line, match.start()):
+                out.append(text[at : match.start()])
+                return self._enter(match.end())
+            line = text.find("\n", match.end())  # the rest of this line is text
+            if line == -1:
                 break
-            before = text[: match.start()].rpartition("\n")
-            at_line_start = not before[2].strip() if before[1] else self._line_start
-            if at_line_start:
-                out.append(text[: match.start()])
-                return self._enter(text, match.end())
-            start = match.end()
-        keep = 0 if final else _partial(text, OPENING)
-        shown = text[: len(text) - keep]
-        out.append(shown)
-        if shown:
-            tail = shown.rpartition("\n")
-            self._line_start = not tail[2].strip() if tail[1] else False
-        self._hold(text, keep)
-        return ""
+        end = len(text) if final else len(text) - _partial(text, OPENING)
+        out.append(text[at:end])
+        self._line_start = self._starts_line(text, at, end)
+        self._held = text[end:]
+        return len(text)
 
-    def _enter(self, text: str, end: int) -> str:
+    def _starts_line(self, text: str, start: int, end: int) -> bool:
+        """Whether only white space stands between the beginning of the line and ``end``."""
+        newline = text.rfind("\n", start, end)
+        if newline == -1:
+            return self._line_start and not text[start:end].strip()
+        return not text[newline:end].strip()
+
+    def _enter(self, end: int) -> int:
         self._inside = True
         self._opened = True
-        return text[end:]
-
-    def _hold(self, text: str, keep: int) -> None:
-        self._held = text[len(text) - keep :] if keep else ""
+        return end
 
 
 def split_thinking(text: str, *, opened: bool = False) -> Split:
