@@ -21,7 +21,7 @@ from guard.pipeline.enforcement import Action, Enforcement, reminder
 from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
 from guard.pipeline.exchange import Constrained, EngineProfile, Prepared
 from guard.pipeline.notes import Notes
-from guard.pipeline.reading import CallReader, Piece
+from guard.pipeline.reading import EMPTY, CallReader, Piece
 from guard.pipeline.stop import StopCutter
 from guard.policy.model import Ruling
 
@@ -104,7 +104,7 @@ class Choice:
             await self._writer.write(notes.record(Outcome.FAILED, error=f"bug: {error!r}"))
             raise
         await self._writer.write(notes.record(notes.outcome))
-        yield Finished(notes.finish_reason, notes.usage)
+        yield Finished(notes.finish_reason, notes.usage, notes.stop_sequence)
 
     async def _attempt(self) -> AsyncGenerator[Event, None]:
         """One deliberation and, if it holds, its answer; sets ``_retry`` where it does not."""
@@ -140,7 +140,7 @@ class Choice:
                         self._note(event)
                         yield event
                 if release.over:
-                    notes.finish_reason = release.over
+                    notes.finish_reason, notes.stop_sequence = release.over, release.stopped_at
                     break
         if decided is None:
             decided = self._decide(exhausted=notes.finish_reason == "length")
@@ -167,20 +167,22 @@ class Choice:
         elif not decided.refused:
             self._judge_released()
         if decided.refused:
-            for event in self._refusal():
+            for event in () if self._exchange.decision_only else self._refusal():
                 yield event
         elif notes.finish_reason == "length" and notes.outcome is Outcome.ANSWERED:
             notes.outcome = Outcome.TRUNCATED
 
-    async def _pieces(self) -> AsyncGenerator[Piece, None]:
-        """What the engine says in this attempt; in two calls where a grammar would silence the thinking."""
-        prepared, profile, constraint = self._prepared, self._profile, self._exchange.constraint
-        if not constraint or profile.constrained is Constrained.AFTER_THINKING:
-            body = answer_call(prepared, profile, self._notes.index, self._reminder)
-            async with aclosing(self._read(body, thinking_opened=profile.thinking_opened)) as pieces:
-                async for piece in pieces:
-                    yield piece
-            return
+    def _pieces(self) -> AsyncGenerator[Piece, None]:
+        """What the engine says in this attempt."""
+        profile = self._profile
+        if self._exchange.constraint and profile.constrained is not Constrained.AFTER_THINKING:
+            return self._two_calls()
+        body = answer_call(self._prepared, profile, self._notes.index, self._reminder)
+        return self._read(body, thinking_opened=profile.thinking_opened)
+
+    async def _two_calls(self) -> AsyncGenerator[Piece, None]:
+        """A thinking, then its continuation under a grammar that would have silenced the thinking."""
+        prepared, profile = self._prepared, self._profile
         body = thinking_call(prepared, profile, self._notes.index, self._reminder)
         async with aclosing(self._read(body, thinking_opened=profile.thinking_opened)) as pieces:
             async for piece in pieces:
@@ -203,6 +205,8 @@ class Choice:
             async with aclosing(self._engine.chat(body)) as chunks:
                 async for chunk in chunks:
                     piece = reader.read(chunk)
+                    if piece is EMPTY:
+                        continue
                     yield piece
                     if piece.thinking and not piece.answer:
                         thought += piece.tokens
@@ -282,7 +286,7 @@ class Choice:
         )
         text = policy.refusal((*cited, *self._prepared.matched))
         notes.add_answer(text)
-        notes.finish_reason = "stop"
+        notes.finish_reason, notes.stop_sequence = "stop", None
         yield AnswerText(text)
 
     def _note(self, event: Event) -> None:
@@ -305,6 +309,8 @@ class _Release:
         self._tokens = 0
         self.over = ""
         """The finish reason, once the answer is cut."""
+        self.stopped_at: str | None = None
+        """The stop sequence that cut it."""
 
     def take(self, piece: Piece) -> Iterator[Event]:
         """The events of a piece that may be released."""
@@ -315,7 +321,7 @@ class _Release:
             yield ToolCalls(piece.tools)
         self._tokens += piece.tokens
         if self._cutter.hit:
-            self.over = "stop"
+            self.over, self.stopped_at = "stop", self._cutter.found
         elif self._max_tokens is not None and self._tokens >= self._max_tokens:
             self.over = "length"
 

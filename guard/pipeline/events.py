@@ -46,6 +46,8 @@ class Finished:
     reason: str
     """``stop``, ``length``, ``tool_calls`` or ``content_filter``."""
     usage: Usage
+    stop_sequence: str | None = None
+    """The client's stop sequence that ended the answer, if one did."""
 
 
 Event = ThinkingText | Decided | AnswerText | ToolCalls | Finished

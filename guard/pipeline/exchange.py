@@ -66,6 +66,8 @@ class Exchange:
     max_tokens: int | None = None
     """Limit for the visible answer."""
     seed: int | None = None
+    decision_only: bool = False
+    """Nothing is to be answered: the engine is stopped where its thinking ends."""
 
 
 @dataclass(frozen=True)

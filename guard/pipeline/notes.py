@@ -39,6 +39,8 @@ class Notes:
     late_findings: list[Finding] = field(default_factory=list)
     outcome: Outcome = Outcome.ANSWERED
     finish_reason: str = ""
+    stop_sequence: str | None = None
+    """The client's stop sequence that cut the answer."""
     calls: list[Usage] = field(default_factory=list)
     """Usage of each engine call."""
     first_token: float = 0.0
@@ -51,6 +53,7 @@ class Notes:
         self.deliberation = None
         self.late_findings.clear()
         self.finish_reason = ""
+        self.stop_sequence = None
 
     def add_answer(self, text: str) -> None:
         """Note released text."""

@@ -25,6 +25,10 @@ class Piece:
     """Tokens in this chunk: by the engine's running usage where it reports one, else 1 if it holds text."""
 
 
+EMPTY = Piece()
+"""What a chunk brings that holds no text: roles, usage, finish reasons."""
+
+
 class CallReader:
     """Reads the chunks of one call with one choice."""
 
@@ -50,7 +54,7 @@ class CallReader:
         completion = self._read_usage(chunk.get("usage"))
         choices = chunk["choices"]
         if not choices:
-            return Piece()
+            return EMPTY
         choice = choices[0]
         if choice.get("finish_reason"):
             self.finish_reason = choice["finish_reason"]
@@ -64,7 +68,7 @@ class CallReader:
             thinking += split.thinking
             answer = split.answer
         if not (thinking or content or tools):
-            return Piece()
+            return EMPTY
         tokens = 1 if completion is None else max(completion - self._counted, 0)
         self._counted += tokens
         return Piece(thinking, answer, tools, tokens)

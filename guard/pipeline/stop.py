@@ -11,20 +11,26 @@ class StopCutter:
 
     def __init__(self, sequences: tuple[str, ...]) -> None:
         """Cut at whichever of these comes first; none means that everything passes."""
-        self._sequences = sequences
+        self._sequences = tuple(filter(None, sequences))
         self._held = ""
-        self.hit = False
+        self.found = ""
+        """The sequence that cut the text; empty while none has."""
+
+    @property
+    def hit(self) -> bool:
+        """Whether the text was cut."""
+        return bool(self.found)
 
     def feed(self, text: str) -> str:
-        """What may be released now; sets ``hit`` when a sequence is complete."""
+        """What may be released now; sets ``found`` when a sequence is complete."""
         if not self._sequences or self.hit:
             return "" if self.hit else text
         text = self._held + text
-        found = [at for sequence in self._sequences if (at := text.find(sequence)) >= 0]
+        found = [(at, sequence) for sequence in self._sequences if (at := text.find(sequence)) >= 0]
         if found:
-            self.hit = True
+            at, self.found = min(found)
             self._held = ""
-            return text[: min(found)]
+            return text[:at]
         keep = max(_overlap(text, sequence) for sequence in self._sequences)
         self._held = text[len(text) - keep :] if keep else ""
         return text[: len(text) - keep] if keep else text

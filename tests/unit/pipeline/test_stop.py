@@ -51,3 +51,16 @@ def test_what_is_released_holds_no_stop_sequence(text: str, sequences: list[str]
     released, _ = _cut([text], tuple(sequences))
 
     assert not any(sequence in released for sequence in sequences)
+
+
+def test_the_sequence_that_cut_is_known() -> None:
+    """Some APIs tell the client which of its stop sequences ended the answer."""
+    cutter = StopCutter((";", "."))
+    cutter.feed("a.b;c")
+
+    assert cutter.found == "."
+
+
+def test_an_empty_sequence_cuts_nothing() -> None:
+    """An empty stop sequence is at every place of a text, and meant nowhere."""
+    assert _cut(["some", " text"], ("",)) == ("some text", False)
