@@ -58,6 +58,12 @@ class ThinkingSplitter:
 
     def feed(self, text: str) -> Split:
         """Take the next piece and give what is certain so far."""
+        if not self._held and "<" not in text:  # most pieces: no tag can begin or end in them
+            if self._inside:
+                return Split(text, "")
+            if not self._blank:
+                self._line_start = self._starts_line(text, 0, len(text))
+                return Split("", text)
         return self._run(self._held + text, final=False)
 
     def close(self) -> Split:

@@ -104,7 +104,8 @@ def _body() -> str:
 @contextmanager
 def _nginx(folder: Path) -> Iterator[str]:
     (folder / "stream.sse").write_bytes(b"".join(chat_events(ANSWER, THINKING)))
-    (folder / "v1").mkdir()
+    (folder / "v1" / "chat").mkdir(parents=True)
+    (folder / "v1" / "chat" / "completions").touch()  # nginx answers 405 to POST only for files that exist
     (folder / "v1" / "models").write_text('{"object": "list", "data": [{"id": "static"}]}', encoding="utf-8")
     port = _free_port()
     config = folder / "nginx.conf"
