@@ -67,19 +67,6 @@ def record_row(record: Record, instance: str, stamp: Callable[[datetime], object
     )
 
 
-def citation_rows(record: Record) -> list[tuple[object, ...]]:
-    """Rows of ``citations``."""
-    return [
-        (record.id, position, citation.clause, citation.section, str(citation.status), citation.quote)
-        for position, citation in enumerate(record.citations)
-    ]
-
-
-def finding_rows(record: Record) -> list[tuple[object, ...]]:
-    """Rows of ``findings``, each finding once."""
-    return [(record.id, str(finding)) for finding in dict.fromkeys(record.findings)]
-
-
 def record_of_row(row: Mapping[str, Any]) -> Record:
     """The record that a row of ``records`` holds."""
     lists = {name: orjson.loads(row[name]) for name in ("sections", "decodings", "citations", "findings")}

@@ -36,6 +36,8 @@ COMMAND_SECONDS = 30.0
 """How long PostgreSQL may take for one statement."""
 CONNECT_SECONDS = 10.0
 CACHED_STATEMENTS = 256
+_ONE_STATEMENT = "guard_one_statement"
+"""Execution option: no BEGIN, for the statement is its own transaction."""
 READERS = 2
 """Threads that read SQLite, apart from the writer."""
 CONNECTIONS = 5
@@ -54,6 +56,9 @@ class Database(Protocol):
 
     async def write(self, work: Work[T]) -> T:
         """Run work in a transaction that may write."""
+
+    async def write_statement(self, work: Work[T]) -> T:
+        """Run work that is a single statement, which makes its own transaction."""
 
     async def read(self, work: Work[T]) -> T:
         """Run work that only reads."""
@@ -108,6 +113,7 @@ class SqliteDatabase:
         elif not self._path.is_file():
             raise AuditError(f"{path}: no such database")
         self._writing = self._engine("IMMEDIATE", connections=1)
+        self._writing_one = self._writing.execution_options(**{_ONE_STATEMENT: True})
         self._reading = self._engine("DEFERRED", connections=READERS)
         self._writer = ThreadPoolExecutor(1, "audit-writer")
         self._readers = ThreadPoolExecutor(READERS, "audit-reader")
@@ -115,6 +121,12 @@ class SqliteDatabase:
     async def write(self, work: Work[T]) -> T:
         """Run work in the writer thread, in one transaction."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, self._run, self._writing, work)
+
+    async def write_statement(self, work: Work[T]) -> T:
+        """Run work in the writer thread; the statement is a transaction of its own."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._writer, self._run, self._writing_one, work
+        )
 
     async def read(self, work: Work[T]) -> T:
         """Run work in a reader thread."""
@@ -144,7 +156,8 @@ class SqliteDatabase:
         # lock at once and cannot fail half way through.
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
-            connection.exec_driver_sql(f"BEGIN {begin}")
+            if not connection.get_execution_options().get(_ONE_STATEMENT):
+                connection.exec_driver_sql(f"BEGIN {begin}")
 
         return engine
 
@@ -193,11 +206,18 @@ class PostgresDatabase:
             pool_timeout=COMMAND_SECONDS,
             hide_parameters=True,
         )
+        self._committing = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def write(self, work: Work[T]) -> T:
         """Run work in one transaction."""
         with _converted(self.location):
             async with self._engine.begin() as connection:
+                return await connection.run_sync(work)
+
+    async def write_statement(self, work: Work[T]) -> T:
+        """Run work without BEGIN and COMMIT, which saves two round trips."""
+        with _converted(self.location):
+            async with self._committing.connect() as connection:
                 return await connection.run_sync(work)
 
     async def read(self, work: Work[T]) -> T:

@@ -19,7 +19,7 @@ from guard.errors import AuditError
 
 T = TypeVar("T")
 
-CHUNK = 256
+CHUNK = 64
 """Records replayed in one transaction."""
 CHUNK_FACTOR = 10.0
 """Deadlines that a chunk may take: nobody waits for it."""
@@ -131,15 +131,15 @@ class Overflow:
             if not timely.available:
                 await timely.run(timely.store.check())
             return False
-        await self._rewrite(chunk)
+        await self._bring(chunk)
         await self._on_disk(lambda: spill.done(chunk))
         return True
 
-    async def _rewrite(self, chunk: Chunk) -> None:
+    async def _bring(self, chunk: Chunk) -> None:
         timely = self._timely
         refused = list(chunk.unreadable)
         try:
-            await timely.run(timely.store.rewrite(chunk.records), factor=CHUNK_FACTOR)
+            await timely.run(timely.store.write(chunk.records), factor=CHUNK_FACTOR)
         except Unstorable:
             each = timely.store.write_each(chunk.records)
             refused += map(record_line, await timely.run(each, factor=CHUNK_FACTOR))

@@ -1,9 +1,8 @@
 """The audit database's tables: one schema for SQLite and PostgreSQL.
 
 ``records`` holds a whole record in one row, lists as JSON text, so that reading one is one query.
-``citations`` and ``findings`` repeat two of those lists as rows, for filters alone; they are written
-in the record's own transaction, which is why they carry no foreign keys (checking them would cost
-more than writing them).
+``citations`` and ``findings`` repeat two of those lists as rows, for filters alone. Triggers, which stand
+in the migrations, derive them from the record's row in its own transaction.
 
 Short columns come first, so that a filter on them reads the head of a row and not its long texts.
 Text that is compared by range or sorted is collated by code point on PostgreSQL, as SQLite does.
@@ -151,4 +150,17 @@ policies = Table(
     Column("activated_at", UtcDateTime, nullable=False),
     _text("document"),
     Index("policies_by_name", "name", "activated_at"),
+)
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", _key_text(), primary_key=True),
+    _text("tenant"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("previous_id", _key_text()),
+    _count("size"),
+    _text("input"),
+    _text("body"),
+    Index("responses_by_time", "created_at"),
 )

@@ -1,9 +1,12 @@
-"""Batches as few statements: SQLAlchemy compiles each once, and rows go to the driver as they are.
+"""A batch of records as one statement.
 
-Per record this halves the cost of ``connection.execute(insert, [dict, …])``, which builds a dictionary
-and runs each value through a type's processor. On SQLite several rows share a statement besides: the
-driver lets go of the interpreter lock around every step, and a writer thread that must win it back from
-a busy event loop waits up to five milliseconds each time.
+One statement is its own transaction, and on SQLite one call of the driver. That matters more than the
+time it takes: the driver gives up the interpreter lock in every call, and a writer thread that has to
+win it back from a busy event loop may wait for milliseconds each time (``tests/bench/audit.py``).
+
+A record may be written several times: the first version of a stream is replaced by its final one, and a
+record that was spilled is replayed though it may be there. The statement sees to it that a version which
+knows less never replaces one that knows more.
 """
 
 from __future__ import annotations
@@ -12,61 +15,57 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from sqlalchemy import Connection, Dialect, Insert, Table
+from sqlalchemy import Connection, Dialect, Table, text
 from sqlalchemy.dialects import postgresql, sqlite
+
+from guard.audit.schema import records
 
 Row: TypeAlias = tuple[object, ...]
 
-ROWS_PER_STATEMENT = 16
-"""On SQLite; times the columns of ``records`` it stays under 999, the least limit of a build."""
+KNOWS_AS_MUCH = (
+    "records.outcome = 'streaming'"
+    " OR records.outcome = 'interrupted' AND excluded.outcome <> 'streaming'"
+    " OR excluded.outcome NOT IN ('streaming', 'interrupted')"
+)
+"""Whether the new version of a record may replace the old one."""
 
 
-class Statements:
-    """The statements of one database, compiled as they are first needed."""
+class RecordUpsert:
+    """The statement, compiled by SQLAlchemy once; rows go to the driver as they are."""
 
     def __init__(self) -> None:
-        """Begin with none."""
-        self._compiled: dict[tuple[str, bool, int], str] = {}
+        """Begin with nothing compiled."""
+        self._sql: dict[int, str] = {}
 
-    def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-        """Add rows, whose values stand in the order of the table's columns."""
-        self._run(connection, table, rows, replace=False)
+    def run(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Write rows, whose values stand in the order of the table's columns, all or none.
 
-    def upsert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-        """Add rows, or replace those that are there under the same key."""
-        self._run(connection, table, rows, replace=True)
+        Args:
+            connection: In no transaction.
+            rows: At least one.
+        """
+        if connection.dialect.name == "postgresql":
+            # asyncpg sends them in one go and makes one transaction of them.
+            connection.exec_driver_sql(self._for_rows(1, connection.dialect), list(rows))
+        else:
+            values = tuple(value for row in rows for value in row)
+            connection.exec_driver_sql(self._for_rows(len(rows), connection.dialect), values)
 
-    def _run(self, connection: Connection, table: Table, rows: Sequence[Row], *, replace: bool) -> None:
-        if not rows:
-            return
-        if connection.dialect.name == "postgresql":  # asyncpg sends all rows in one go
-            connection.exec_driver_sql(self._sql(connection, table, replace, 1), list(rows))
-            return
-        start = 0
-        while start < len(rows):
-            # Powers of two, so that a handful of statements serves batches of every size.
-            size = min(ROWS_PER_STATEMENT, 1 << ((len(rows) - start).bit_length() - 1))
-            values = tuple(value for row in rows[start : start + size] for value in row)
-            connection.exec_driver_sql(self._sql(connection, table, replace, size), values)
-            start += size
-
-    def _sql(self, connection: Connection, table: Table, replace: bool, size: int) -> str:
-        key = (table.name, replace, size)
-        sql = self._compiled.get(key)
+    def _for_rows(self, count: int, dialect: Dialect) -> str:
+        sql = self._sql.get(count)
         if sql is None:
-            statement = _insert(table, connection.dialect, replace, size)
-            sql = self._compiled[key] = str(statement.compile(dialect=connection.dialect))
+            sql = str(_upsert(dialect).compile(dialect=dialect))
+            if count > 1:
+                row = f"({', '.join('?' * len(records.columns))})"
+                sql = sql.replace(row, ", ".join([row] * count), 1)
+            self._sql[count] = sql
         return sql
 
 
-def _insert(table: Table, dialect: Dialect, replace: bool, size: int) -> Insert:
-    row = dict.fromkeys(table.columns.keys())
-    insert = insert_into(table, dialect).values([row] * size)
-    if not replace:
-        return insert
-    keys = table.primary_key.columns
-    others = {name: value for name, value in insert.excluded.items() if name not in keys}
-    return insert.on_conflict_do_update(index_elements=list(keys), set_=others)
+def _upsert(dialect: Dialect) -> sqlite.Insert | postgresql.Insert:
+    insert = insert_into(records, dialect).values(dict.fromkeys(records.columns.keys()))
+    others = {name: value for name, value in insert.excluded.items() if name != "id"}
+    return insert.on_conflict_do_update(index_elements=[records.c.id], set_=others, where=text(KNOWS_AS_MUCH))
 
 
 def insert_into(table: Table, dialect: Dialect) -> sqlite.Insert | postgresql.Insert:
@@ -75,7 +74,7 @@ def insert_into(table: Table, dialect: Dialect) -> sqlite.Insert | postgresql.In
 
 
 def stamp_of(dialect: Dialect) -> Callable[[datetime], object]:
-    """How the database takes a time, as ``schema.UtcDateTime`` would give it."""
+    """How the driver takes a time, as ``schema.UtcDateTime`` would give it."""
     return _text_stamp if dialect.name == "sqlite" else _utc
 
 

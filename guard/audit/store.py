@@ -10,13 +10,12 @@ from typing import Self
 from sqlalchemy import ColumnElement, Connection, delete, or_, select, update
 
 from guard.audit import migrate
-from guard.audit.batch import rewrite_batch, write_batch
-from guard.audit.codec import policy_document, policy_of_document, storable
+from guard.audit.codec import policy_document, policy_of_document, record_row, storable
 from guard.audit.database import Database, T, Unstorable, open_database
 from guard.audit.instance import Instance
 from guard.audit.record import Outcome, Record
 from guard.audit.schema import citations, findings, policies, records
-from guard.audit.statements import Statements, insert_into
+from guard.audit.statements import RecordUpsert, insert_into, stamp_of
 from guard.errors import AuditError
 from guard.policy.model import Policy
 
@@ -31,7 +30,7 @@ class AuditStore:
     def __init__(self, database: Database, instance: Instance) -> None:
         """Use ``open`` instead."""
         self._database = database
-        self._statements = Statements()
+        self._upsert = RecordUpsert()
         self._instance = instance
         self._upgraded = False
 
@@ -77,6 +76,11 @@ class AuditStore:
         """The path, or the URL without its secrets."""
         return self._database.location
 
+    @property
+    def database(self) -> Database:
+        """For stores that keep other things in the same database."""
+        return self._database
+
     async def upgrade(self) -> None:
         """Bring the schema up to date, once."""
         if not self._upgraded:
@@ -89,29 +93,30 @@ class AuditStore:
         return await self.mark_interrupted()
 
     async def write(self, batch: Sequence[Record]) -> None:
-        """Write records in one transaction; the final version of a stream replaces the first.
+        """Write records in one transaction: all of them, or none.
 
-        What goes wrong for a reason that lies in a record (it is there already, or holds text that no
-        database takes) is mended on a second try.
+        A record may be there already. The final version of a stream replaces its first, and one that
+        knows less than what is there changes nothing.
 
         Raises:
-            AuditError: Nothing was written.
+            AuditError: Nothing was written; ``Unstorable`` where that lies in a record.
         """
-        instance = str(self._instance)
+        if not batch:
+            return
         try:
-            await self._database.write(lambda c: write_batch(c, self._statements, batch, instance))
+            await self._write(batch)
         except AuditError:
-            await self.rewrite(batch)
+            # A connection that died in the pool, or text that no database takes.
+            await self._write([storable(record) for record in batch])
 
-    async def rewrite(self, batch: Sequence[Record]) -> None:
-        """Write records that may be there already; of two versions, the one that knows more stays.
-
-        Raises:
-            AuditError: Nothing was written.
-        """
+    async def _write(self, batch: Sequence[Record]) -> None:
         instance = str(self._instance)
-        clean = [storable(record) for record in batch]
-        await self._database.write(lambda c: rewrite_batch(c, self._statements, clean, instance))
+
+        def write(connection: Connection) -> None:
+            stamp = stamp_of(connection.dialect)
+            self._upsert.run(connection, [record_row(record, instance, stamp) for record in batch])
+
+        await self._database.write_statement(write)
 
     async def write_each(self, batch: Sequence[Record]) -> list[Record]:
         """Write records one by one; those that the database will never take.
@@ -122,7 +127,7 @@ class AuditStore:
         unstorable = []
         for record in batch:
             try:
-                await self.rewrite([record])
+                await self.write([record])
             except Unstorable:
                 unstorable.append(record)
         return unstorable

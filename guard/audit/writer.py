@@ -23,8 +23,8 @@ from guard.audit.store import AuditStore
 from guard.audit.timely import TimelyStore
 from guard.errors import AuditError
 
-BATCH = 256
-"""Records in one transaction at most."""
+BATCH = 64
+"""Records in one transaction at most; more would save nothing (``tests/bench/audit.py``)."""
 
 _Waiting = tuple[Record, asyncio.Future[None] | None]
 

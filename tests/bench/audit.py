@@ -1,7 +1,7 @@
 """What one audit record costs: processor time on the event loop and in all, group sizes, waiting.
 
     python -m tests.bench.audit                     # SQLite FULL and NORMAL, PostgreSQL if installed
-    python -m tests.bench.audit --busy 0.8          # with an event loop that is 80 % occupied otherwise
+    python -m tests.bench.audit --busy              # on an event loop that never rests
     taskset -c 0 python -m tests.bench.audit ...    # all on one core
 
 Clients write records of about 1.5 KB of text and two citations, one after the other each. The row
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import random
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -23,17 +24,20 @@ from typing import Any
 import uvloop
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
-from sqlalchemy import event, insert
+from rich.table import Table as Shown
+from sqlalchemy import Table, event, insert
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from guard.audit.codec import citation_rows, finding_rows, record_row
+from guard.audit.codec import record_row
 from guard.audit.record import Outcome, Record
 from guard.audit.schema import citations, findings, metadata, records
 from guard.audit.store import AuditStore
 from guard.audit.writer import AuditWriter
 from tests.postgres import PostgresServer, postgres_programs
 from tests.unit.audit.factory import make_records
+
+SLICE = 0.0002
+"""Seconds that a busy event loop computes before it looks for events again."""
 
 Write = Callable[[Record], Awaitable[None]]
 
@@ -52,10 +56,20 @@ class Cost:
     p99_ms: float
 
 
-async def measure(
-    label: str, write: Write, groups: list[int], work: list[Record], clients: int, busy: float
-) -> Cost:
+@dataclass(frozen=True)
+class Load:
+    """Who writes, and what else goes on."""
+
+    clients: int
+    think: float
+    """Seconds a client waits between two records, on average."""
+    busy: bool
+    """Whether the event loop never rests."""
+
+
+async def measure(label: str, write: Write, groups: list[int], work: list[Record], load: Load) -> Cost:
     """Let clients write all records; occupation of the loop by others is not counted."""
+    clients = load.clients
     waits: list[float] = []
     occupied = 0.0
     done = False
@@ -65,18 +79,19 @@ async def measure(
             began = time.perf_counter()
             await write(record)
             waits.append(time.perf_counter() - began)
+            if load.think:
+                await asyncio.sleep(load.think * random.uniform(0.5, 1.5))
 
     async def occupy() -> None:
         nonlocal occupied
-        slice_ = 0.0004
         while not done:
             began = time.thread_time()
-            while time.thread_time() - began < slice_:
+            while time.thread_time() - began < SLICE:
                 pass
             occupied += time.thread_time() - began
-            await asyncio.sleep(slice_ * (1 - busy) / busy)
+            await asyncio.sleep(0)
 
-    other = asyncio.create_task(occupy()) if busy else None
+    other = asyncio.create_task(occupy()) if load.busy else None
     began, loop, total = time.perf_counter(), time.thread_time(), time.process_time()
     await asyncio.gather(*(client(work[number::clients]) for number in range(clients)))
     wall = time.perf_counter() - began
@@ -99,7 +114,7 @@ async def measure(
 
 
 async def through_writer(
-    label: str, database: str | Path, synchronous: str, work: list[Record], clients: int, busy: float
+    label: str, database: str | Path, synchronous: str, work: list[Record], load: Load
 ) -> Cost:
     """The guard's own writer on an empty database."""
     async with AsyncExitStack() as stack:
@@ -109,10 +124,10 @@ async def through_writer(
         writer = AuditWriter(store, on_batch=lambda _, size: groups.append(size))
         await writer.start()
         stack.push_async_callback(writer.close)
-        return await measure(label, writer.write, groups, work, clients, busy)
+        return await measure(label, writer.write, groups, work, load)
 
 
-async def through_aiosqlite(path: Path, work: list[Record], clients: int, busy: float) -> Cost:
+async def through_aiosqlite(path: Path, work: list[Record], load: Load) -> Cost:
     """Groups formed in the same way, written through aiosqlite."""
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
 
@@ -124,7 +139,15 @@ async def through_aiosqlite(path: Path, work: list[Record], clients: int, busy: 
     waiting: list[tuple[Record, asyncio.Future[None]]] = []
     arrived = asyncio.Event()
     groups: list[int] = []
-    tables = ((records, lambda r: [record_row(r, "bench", lambda t: t)]), (citations, citation_rows))
+
+    tables: tuple[tuple[Table, Callable[[Record], list[tuple[object, ...]]]], ...] = (
+        (records, lambda r: [record_row(r, "bench", lambda t: t)]),
+        (
+            citations,
+            lambda r: [(r.id, n, c.clause, c.section, c.status, c.quote) for n, c in enumerate(r.citations)],
+        ),
+        (findings, lambda r: [(r.id, finding) for finding in r.findings]),
+    )
 
     async def write_groups() -> None:
         while True:
@@ -133,7 +156,7 @@ async def through_aiosqlite(path: Path, work: list[Record], clients: int, busy: 
             arrived.clear()
             groups.append(len(group))
             async with engine.begin() as connection:
-                for table, rows_of in (*tables, (findings, finding_rows)):
+                for table, rows_of in tables:
                     names = table.columns.keys()
                     rows = [dict(zip(names, row, strict=True)) for r, _ in group for row in rows_of(r)]
                     if rows:
@@ -151,7 +174,7 @@ async def through_aiosqlite(path: Path, work: list[Record], clients: int, busy: 
         await connection.run_sync(metadata.create_all)
     task = asyncio.create_task(write_groups())
     try:
-        return await measure("aiosqlite FULL", write, groups, work, clients, busy)
+        return await measure("aiosqlite FULL", write, groups, work, load)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -163,7 +186,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--records", type=int, default=4000)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 32])
-    parser.add_argument("--busy", type=float, default=0.0, help="share of the event loop taken by others")
+    parser.add_argument("--think", type=float, default=0.0, help="milliseconds between a client's records")
+    parser.add_argument("--busy", action="store_true", help="an event loop that never rests")
     parser.add_argument("--folder", type=Path, default=None, help="where the databases lie")
     options = parser.parse_args()
     costs: list[Cost] = []
@@ -191,15 +215,15 @@ def main() -> None:
             def run(cost: Any) -> None:
                 costs.append(uvloop.run(cost))
 
-            busy = options.busy
-            run(through_writer("SQLite FULL", here / "full.db", "FULL", work, clients, busy))
-            run(through_writer("SQLite NORMAL", here / "normal.db", "NORMAL", work, clients, busy))
-            run(through_writer("SQLite FULL, streams", here / "streams.db", "FULL", both, clients, busy))
+            load = Load(clients, options.think / 1e3, options.busy)
+            run(through_writer("SQLite FULL", here / "full.db", "FULL", work, load))
+            run(through_writer("SQLite NORMAL", here / "normal.db", "NORMAL", work, load))
+            run(through_writer("SQLite FULL, streams", here / "streams.db", "FULL", both, load))
             if server:
-                run(through_writer("PostgreSQL", server.create_database(), "", work, clients, busy))
-                run(through_writer("PostgreSQL, streams", server.create_database(), "", both, clients, busy))
-            run(through_aiosqlite(here / "aio.db", work, clients, busy))
-    table = Table("", "clients", "records/s", "group", "loop us", "total us", "p50 ms", "p99 ms")
+                run(through_writer("PostgreSQL", server.create_database(), "", work, load))
+                run(through_writer("PostgreSQL, streams", server.create_database(), "", both, load))
+            run(through_aiosqlite(here / "aio.db", work, load))
+    table = Shown("", "clients", "records/s", "group", "loop us", "total us", "p50 ms", "p99 ms")
     for cost in costs:
         figures = (cost.per_second, cost.group, cost.loop_us, cost.total_us, cost.p50_ms, cost.p99_ms)
         shown = [f"{figure:,.{digits}f}" for figure, digits in zip(figures, (0, 1, 1, 1, 2, 2), strict=True)]

@@ -1,4 +1,9 @@
-"""Records with their citations and findings, and the policies they were judged by."""
+"""Records with their citations and findings, and the policies they were judged by.
+
+Triggers derive the rows of ``citations`` and ``findings`` from the lists in a record's row. So a batch of
+records is one statement, which is what it costs the writer (``guard.audit.statements``), and the rows cannot
+disagree with the record.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,56 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+_SQLITE_ROWS = """
+    INSERT INTO citations (record_id, position, clause, section, status, quote)
+    SELECT NEW.id, key, json_extract(value, '$.clause'), json_extract(value, '$.section'),
+           json_extract(value, '$.status'), json_extract(value, '$.quote')
+    FROM json_each(NEW.citations);
+    INSERT INTO findings (record_id, finding)
+    SELECT DISTINCT NEW.id, value FROM json_each(NEW.findings);
+"""
+_SQLITE = (
+    f"""
+    CREATE TRIGGER records_inserted AFTER INSERT ON records
+    WHEN NEW.citations <> '[]' OR NEW.findings <> '[]'
+    BEGIN {_SQLITE_ROWS} END
+    """,
+    f"""
+    CREATE TRIGGER records_replaced AFTER UPDATE OF citations, findings ON records
+    WHEN NEW.citations <> OLD.citations OR NEW.findings <> OLD.findings
+    BEGIN
+        DELETE FROM citations WHERE record_id = NEW.id;
+        DELETE FROM findings WHERE record_id = NEW.id;
+        {_SQLITE_ROWS}
+    END
+    """,
+)
+_POSTGRESQL = (
+    """
+    CREATE FUNCTION records_derive() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF TG_OP = 'UPDATE' THEN
+            DELETE FROM citations WHERE record_id = NEW.id;
+            DELETE FROM findings WHERE record_id = NEW.id;
+        END IF;
+        INSERT INTO citations (record_id, position, clause, section, status, quote)
+        SELECT NEW.id, number - 1, item ->> 'clause', item ->> 'section', item ->> 'status', item ->> 'quote'
+        FROM json_array_elements(NEW.citations::json) WITH ORDINALITY AS list (item, number);
+        INSERT INTO findings (record_id, finding)
+        SELECT DISTINCT NEW.id, item FROM json_array_elements_text(NEW.findings::json) AS list (item);
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER records_inserted AFTER INSERT ON records FOR EACH ROW
+    WHEN (NEW.citations <> '[]' OR NEW.findings <> '[]') EXECUTE FUNCTION records_derive()
+    """,
+    """
+    CREATE TRIGGER records_replaced AFTER UPDATE OF citations, findings ON records FOR EACH ROW
+    WHEN (NEW.citations <> OLD.citations OR NEW.findings <> OLD.findings) EXECUTE FUNCTION records_derive()
+    """,
+)
 
 
 def upgrade() -> None:
@@ -85,3 +140,5 @@ def upgrade() -> None:
         sa.Column("document", sa.Text, nullable=False),
     )
     op.create_index("policies_by_name", "policies", ["name", "activated_at"])
+    for statement in _POSTGRESQL if op.get_context().dialect.name == "postgresql" else _SQLITE:
+        op.execute(statement)
