@@ -6,7 +6,7 @@ Endpoints differ in how an answer is written, not in how it is run; each gives a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from guard.pipeline.exchange import Prepared
 from guard.pipeline.notes import join_tool_calls
 from guard.pipeline.pipeline import Pipeline
 
+_PING = b": ping\n\n"
 _STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
@@ -68,9 +69,11 @@ class StreamWriter(Protocol):
 
 def guard_headers(prepared: Prepared) -> dict[str, str]:
     """What every answer under a policy says of itself."""
-    policy = prepared.snapshot.policy
+    policy, request_id = prepared.snapshot.policy, prepared.exchange.request_id
     return {
-        "x-guard-request-id": prepared.exchange.request_id,
+        "x-guard-request-id": request_id,
+        "x-request-id": request_id,  # where OpenAI's clients look for it
+        "request-id": request_id,  # and Anthropic's
         "x-guard-policy": f"{policy.name}@{policy.digest[:12]}",
     }
 
@@ -88,7 +91,13 @@ class WholeAnswer:
     """An answer that is sent when it is complete."""
 
     def __init__(
-        self, pipeline: Pipeline, prepared: Prepared, write: Callable[[list[Gathered]], bytes]
+        self,
+        pipeline: Pipeline,
+        prepared: Prepared,
+        write: Callable[[list[Gathered]], bytes],
+        *,
+        further: Sequence[Prepared] = (),
+        at_once: int | None = None,
     ) -> None:
         """Nothing runs before the response is sent.
 
@@ -96,14 +105,18 @@ class WholeAnswer:
             pipeline: Runs the choices.
             prepared: The exchange.
             write: Makes the JSON body of all choices, in order.
+            further: Exchanges of the same request after the first; their choices follow its own.
+            at_once: Choices that run side by side; all of them when left out.
         """
         self._pipeline = pipeline
         self._prepared = prepared
         self._write = write
+        self._runs = _numbered([prepared, *further])
+        self._slots = asyncio.Semaphore(at_once or len(self._runs))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run all choices, then answer; stop when the client leaves."""
-        runs = [self._gather(index) for index in range(self._prepared.exchange.choices)]
+        runs = [self._gather(prepared, index) for index, prepared in self._runs]
         try:
             async with while_connected(receive):
                 choices = [await runs[0]] if len(runs) == 1 else await _all(runs)
@@ -114,12 +127,18 @@ class WholeAnswer:
         response = Response(self._write(choices), media_type="application/json", headers=headers)
         await response(scope, receive, send)
 
-    async def _gather(self, index: int) -> Gathered:
+    async def _gather(self, prepared: Prepared, index: int) -> Gathered:
         choice = Gathered()
-        async with aclosing(self._pipeline.run(self._prepared, index)) as events:
+        async with self._slots, aclosing(self._pipeline.run(prepared, index)) as events:
             async for event in events:
                 choice.add(event)
         return choice
+
+
+def _numbered(exchanges: Iterable[Prepared]) -> list[tuple[int, Prepared]]:
+    """Every choice of a request with the number it has in the answer and in its record."""
+    choices = (prepared for prepared in exchanges for _ in range(prepared.exchange.choices))
+    return list(enumerate(choices))
 
 
 async def _all(runs: list[Coroutine[Any, Any, Gathered]]) -> list[Gathered]:
@@ -132,10 +151,17 @@ async def _all(runs: list[Coroutine[Any, Any, Gathered]]) -> list[Gathered]:
 
 
 class StreamedAnswer:
-    """An answer as server-sent events, with comments while there is nothing to show."""
+    """An answer as server-sent events, with pings while there is nothing to show."""
 
     def __init__(
-        self, pipeline: Pipeline, prepared: Prepared, writer: StreamWriter, ping_seconds: float
+        self,
+        pipeline: Pipeline,
+        prepared: Prepared,
+        writer: StreamWriter,
+        ping_seconds: float,
+        *,
+        further: Sequence[Prepared] = (),
+        ping: Callable[[], bytes] = lambda: _PING,
     ) -> None:
         """Nothing runs before the response is sent.
 
@@ -143,12 +169,15 @@ class StreamedAnswer:
             pipeline: Runs the choices.
             prepared: The exchange.
             writer: Writes events in the API's terms.
-            ping_seconds: Seconds of silence after which a comment is sent.
+            ping_seconds: Seconds of silence after which a ping is sent.
+            further: Exchanges of the same request after the first; their choices follow its own.
+            ping: Gives what is sent then; a comment where the API has nothing of its own.
         """
         self._pipeline = pipeline
-        self._prepared = prepared
+        self._runs = _numbered([prepared, *further])
         self._writer = writer
         self._ping_seconds = ping_seconds
+        self._next_ping = ping
         self._headers = {**guard_headers(prepared), **_STREAM_HEADERS}
         self._started = False
         self._silent = True
@@ -163,7 +192,7 @@ class StreamedAnswer:
                 aclosing(self._events()) as events,
             ):
                 async for index, event in events:
-                    if isinstance(event, Decided) and self._prepared.exchange.choices == 1:
+                    if isinstance(event, Decided) and len(self._runs) == 1:
                         self._headers["x-guard-decision"] = decision(event)
                     frames = self._writer.frames(index, event)
                     if frames:
@@ -177,24 +206,25 @@ class StreamedAnswer:
             await self._write(self._writer.failed(error), last=True)
 
     async def _events(self) -> AsyncGenerator[tuple[int, Event], None]:
-        run, count = self._pipeline.run, self._prepared.exchange.choices
+        run, count = self._pipeline.run, len(self._runs)
         if count == 1:
-            async with aclosing(run(self._prepared, 0)) as events:
+            index, prepared = self._runs[0]
+            async with aclosing(run(prepared, index)) as events:
                 async for event in events:
-                    yield 0, event
+                    yield index, event
             return
         queue: asyncio.Queue[tuple[int, Event | Exception | None]] = asyncio.Queue(maxsize=4 * count)
 
-        async def feed(index: int) -> None:
+        async def feed(index: int, prepared: Prepared) -> None:
             try:
-                async with aclosing(run(self._prepared, index)) as events:
+                async with aclosing(run(prepared, index)) as events:
                     async for event in events:
                         await queue.put((index, event))
                 await queue.put((index, None))
-            except ApiError as error:
+            except Exception as error:  # whatever it is, the reader must not wait for this choice
                 await queue.put((index, error))
 
-        tasks = [asyncio.create_task(feed(index)) for index in range(count)]
+        tasks = [asyncio.create_task(feed(index, prepared)) for index, prepared in self._runs]
         try:
             running = count
             while running:
@@ -212,7 +242,7 @@ class StreamedAnswer:
 
     async def _ping(self) -> None:
         if self._silent:
-            await self._write(b": ping\n\n")
+            await self._write(self._next_ping())
         self._silent = True
 
     async def _write(self, data: bytes, *, last: bool = False) -> None:
