@@ -57,8 +57,12 @@ class KeyRing:
         """Keep callers by the hash of their key; none switches keys off."""
         self._callers = callers
 
-    def caller(self, authorization: str | None) -> Caller:
-        """Who sends this ``Authorization`` header.
+    def caller(self, authorization: str | None, api_key: str | None = None) -> Caller:
+        """Who sends these headers.
+
+        Args:
+            authorization: ``Authorization``, as OpenAI's clients send it.
+            api_key: ``x-api-key``, as Anthropic's clients send it; read where the other holds no key.
 
         Raises:
             Unauthenticated: There is no key, or it is unknown.
@@ -67,8 +71,11 @@ class KeyRing:
             return ANONYMOUS
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
+            key = api_key or ""
+        if not key.strip():
             raise Unauthenticated(
-                "No API key was sent. Send it as 'Authorization: Bearer KEY'.", code="missing_api_key"
+                "No API key was sent. Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.",
+                code="missing_api_key",
             )
         caller = self._callers.get(hash_key(key.strip()))
         if caller is None:

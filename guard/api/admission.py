@@ -6,14 +6,49 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from guard.api.body import read_json, validate
 from guard.api.request_id import new_request_id
-from guard.api.state import RequestLimits
+from guard.api.state import RequestLimits, Service, caller_of, service_of
 from guard.errors import InvalidRequest
-from guard.keys import Caller
+from guard.keys import Caller, Scope
 from guard.pipeline.exchange import Exchange
 from guard.pipeline.messages import Message
+from guard.rollout.snapshot import Snapshot
+
+Asked = TypeVar("Asked", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(Generic[Asked]):
+    """A request that may be answered: who asks, for what, under which policy."""
+
+    service: Service
+    caller: Caller
+    asked: Asked
+    snapshot: Snapshot
+
+
+async def open_request(request: Request, model: type[Asked]) -> Opened[Asked]:
+    """Check key and body, and take the policy that is in force now.
+
+    Args:
+        request: Its body not yet read.
+        model: What the endpoint accepts.
+
+    Raises:
+        ApiError: The key, the body or the policy asked for cannot be honoured.
+    """
+    service = service_of(request)
+    caller = caller_of(request)
+    caller.require(Scope.CHAT)
+    asked = validate(model, await read_json(request, service.limits.body_bytes))
+    active = service.policy(caller, request.headers.get("x-guard-policy"))
+    return Opened(service, caller, asked, active.snapshot)
 
 
 @dataclass(frozen=True, slots=True)

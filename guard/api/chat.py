@@ -6,12 +6,11 @@ from typing import cast
 
 from starlette.requests import Request
 
-from guard.api.admission import FieldNames, new_exchange
+from guard.api.admission import FieldNames, new_exchange, open_request
 from guard.api.answer import StreamedAnswer, WholeAnswer
-from guard.api.body import read_json, validate
 from guard.api.chat_request import ChatRequest
 from guard.api.chat_response import ChunkWriter, Shape, completion
-from guard.api.state import RequestLimits, Service, service_of
+from guard.api.state import RequestLimits, Service
 from guard.keys import Caller, Scope
 from guard.pipeline.exchange import Exchange
 from guard.pipeline.messages import Message
@@ -30,14 +29,11 @@ _FORWARDED = (
 
 async def chat_completions(request: Request) -> WholeAnswer | StreamedAnswer:
     """Answer a chat after deliberating over the policy."""
-    service = service_of(request)
-    caller = service.keys.caller(request.headers.get("authorization"))
-    caller.require(Scope.CHAT)
-    asked = validate(ChatRequest, await read_json(request, service.limits.body_bytes))
+    opened = await open_request(request, ChatRequest)
+    service, caller, asked = opened.service, opened.caller, opened.asked
     service.check_model(asked.model)
-    snapshot = service.policy(caller, request.headers.get("x-guard-policy")).snapshot
     exchange = admit(asked, service.limits, caller)
-    prepared = service.pipeline.prepare(exchange, snapshot)
+    prepared = service.pipeline.prepare(exchange, opened.snapshot)
     shape = Shape(
         reasoning_fields=_shown(asked, caller, service),
         include_usage=bool(asked.stream_options and asked.stream_options.include_usage),

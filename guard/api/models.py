@@ -5,21 +5,21 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from guard.api.state import service_of
+from guard.api.state import caller_of, service_of
 from guard.keys import Scope
 
 
 async def list_models(request: Request) -> JSONResponse:
     """All models."""
     service = service_of(request)
-    service.keys.caller(request.headers.get("authorization")).require(Scope.CHAT)
+    caller_of(request).require(Scope.CHAT)
     return JSONResponse({"object": "list", "data": [_model(name) for name in service.models()]})
 
 
 async def get_model(request: Request) -> JSONResponse:
     """One model by name."""
     service = service_of(request)
-    service.keys.caller(request.headers.get("authorization")).require(Scope.CHAT)
+    caller_of(request).require(Scope.CHAT)
     name = request.path_params["name"]
     service.check_model(name)
     return JSONResponse(_model(name))

@@ -80,6 +80,16 @@ class Service:
             )
 
 
+def caller_of(request: Request) -> Caller:
+    """Who sends a request, by the headers of OpenAI's or of Anthropic's clients.
+
+    Raises:
+        Unauthenticated: There is no known key.
+    """
+    headers = request.headers
+    return service_of(request).keys.caller(headers.get("authorization"), headers.get("x-api-key"))
+
+
 def service_of(request: Request) -> Service:
     """The service that this request's app was built with."""
     return cast(Service, request.app.state.service)

@@ -37,6 +37,27 @@ async def test_a_missing_or_wrong_key_is_401(tmp_path: Path, headers: dict[str, 
     assert error["error"]["type"] == "authentication_error"
 
 
+@pytest.mark.parametrize("authorization", [{}, {"authorization": "Basic dTpw"}])
+async def test_a_key_may_come_as_anthropics_clients_send_it(
+    tmp_path: Path, authorization: dict[str, str]
+) -> None:
+    """The header x-api-key counts where Authorization holds no bearer key."""
+    async with guarded(tmp_path, **KEYS) as guard:
+        status, _, _ = await guard.post(ask(), **{**authorization, "x-api-key": CHAT})
+        unknown, _, _ = await guard.post(ask(), **{**authorization, "x-api-key": "dg-wrong"})
+        tenants = [record.tenant for record in await guard.records()]
+
+    assert (status, unknown, tenants) == (200, 401, ["app"])
+
+
+async def test_a_wrong_bearer_key_is_not_helped_by_another_header(tmp_path: Path) -> None:
+    """Two keys in one request are no two tries."""
+    async with guarded(tmp_path, **KEYS) as guard:
+        status, _, _ = await guard.post(ask(), **_bearer("dg-wrong"), **{"x-api-key": CHAT})
+
+    assert status == 401
+
+
 async def test_a_key_without_the_scope_is_403(tmp_path: Path) -> None:
     """A key for reading records cannot chat."""
     async with guarded(tmp_path, **KEYS) as guard:
