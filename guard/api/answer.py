@@ -6,7 +6,7 @@ Endpoints differ in how an answer is written, not in how it is run; each gives a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -98,6 +98,7 @@ class WholeAnswer:
         *,
         further: Sequence[Prepared] = (),
         at_once: int | None = None,
+        keep: Callable[[list[Gathered]], Awaitable[None]] | None = None,
     ) -> None:
         """Nothing runs before the response is sent.
 
@@ -107,12 +108,14 @@ class WholeAnswer:
             write: Makes the JSON body of all choices, in order.
             further: Exchanges of the same request after the first; their choices follow its own.
             at_once: Choices that run side by side; all of them when left out.
+            keep: Called with all choices before they are written.
         """
         self._pipeline = pipeline
         self._prepared = prepared
         self._write = write
         self._runs = _numbered([prepared, *further])
         self._slots = asyncio.Semaphore(at_once or len(self._runs))
+        self._keep = keep
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run all choices, then answer; stop when the client leaves."""
@@ -122,6 +125,8 @@ class WholeAnswer:
                 choices = [await runs[0]] if len(runs) == 1 else await _all(runs)
         except ClientLeft:
             return
+        if self._keep is not None:
+            await self._keep(choices)
         headers = guard_headers(self._prepared)
         headers["x-guard-decision"] = ", ".join(decision(choice.decided) for choice in choices)
         response = Response(self._write(choices), media_type="application/json", headers=headers)
@@ -162,6 +167,7 @@ class StreamedAnswer:
         *,
         further: Sequence[Prepared] = (),
         ping: Callable[[], bytes] = lambda: _PING,
+        keep: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Nothing runs before the response is sent.
 
@@ -172,12 +178,14 @@ class StreamedAnswer:
             ping_seconds: Seconds of silence after which a ping is sent.
             further: Exchanges of the same request after the first; their choices follow its own.
             ping: Gives what is sent then; a comment where the API has nothing of its own.
+            keep: Called after the last event, before what closes the stream is written.
         """
         self._pipeline = pipeline
         self._runs = _numbered([prepared, *further])
         self._writer = writer
         self._ping_seconds = ping_seconds
         self._next_ping = ping
+        self._keep = keep
         self._headers = {**guard_headers(prepared), **_STREAM_HEADERS}
         self._started = False
         self._silent = True
@@ -197,6 +205,8 @@ class StreamedAnswer:
                     frames = self._writer.frames(index, event)
                     if frames:
                         await self._write(frames)
+                if self._keep is not None:
+                    await self._keep()
                 await self._write(self._writer.end(), last=True)
         except ClientLeft:
             return
