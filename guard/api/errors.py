@@ -1,4 +1,4 @@
-"""Errors as OpenAI writes them."""
+"""Errors as OpenAI writes them, and as Anthropic does on its routes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from guard.api.messages_errors import is_messages, messages_error, messages_status
 from guard.api.request_id import new_request_id
 from guard.errors import ApiError, AuditError, Overloaded, Unauthenticated
 
@@ -29,14 +30,14 @@ def api_error(request: Request, error: Exception) -> Response:
             code=error.code,
             reason=" | ".join([error.message, *getattr(error, "__notes__", ())]),
         )
-    return JSONResponse(error.body(), error.status, headers)
+    return _answer(request, error.status, error.body(), headers)
 
 
 def audit_error(request: Request, error: Exception) -> Response:
     """An answer whose record could not be made durable is not released."""
     log.error("audit failed", path=request.url.path, reason=str(error))
     message = "The answer could not be recorded, so it is not released. Try again later."
-    return _plain(503, message, "server_error", "audit_unavailable")
+    return _plain(request, 503, message, "server_error", "audit_unavailable")
 
 
 def http_error(request: Request, error: Exception) -> Response:
@@ -49,14 +50,15 @@ def http_error(request: Request, error: Exception) -> Response:
     else:
         message = error.detail
     kind = "not_found_error" if error.status_code == 404 else "invalid_request_error"
-    return _plain(error.status_code, message, kind, None, dict(error.headers or {}))
+    return _plain(request, error.status_code, message, kind, None, dict(error.headers or {}))
 
 
 def bug(request: Request, error: Exception) -> Response:
     """Anything else is a defect of the guard: logged whole, told in one line with an id to find it."""
     reference = new_request_id()
     log.error("bug", path=request.url.path, reference=reference, exc_info=error)
-    return _plain(500, f"The guard failed on this request (reference {reference}).", "server_error", "bug")
+    message = f"The guard failed on this request (reference {reference})."
+    return _plain(request, 500, message, "server_error", "bug")
 
 
 EXCEPTION_HANDLERS = {
@@ -68,7 +70,26 @@ EXCEPTION_HANDLERS = {
 
 
 def _plain(
-    status: int, message: str, kind: str, code: str | None, headers: dict[str, str] | None = None
+    request: Request,
+    status: int,
+    message: str,
+    kind: str,
+    code: str | None,
+    headers: dict[str, str] | None = None,
 ) -> Response:
     error = {"message": message, "type": kind, "param": None, "code": code}
-    return JSONResponse({"error": error}, status, headers)
+    return _answer(request, status, {"error": error}, headers)
+
+
+def _answer(
+    request: Request,
+    status: int,
+    body: dict[str, dict[str, str | None]],
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """The error in the shape of the route's own protocol."""
+    if not is_messages(request.url.path):
+        return JSONResponse(body, status, headers)
+    error = body["error"]
+    shaped = messages_error(status, error["message"] or "", error["param"])
+    return JSONResponse(shaped, messages_status(status), headers)
