@@ -1,0 +1,247 @@
+"""What ``POST /v1/responses`` accepts; everything else is refused by name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from typing_extensions import TypedDict
+
+from guard.api.refused_fields import HARMLESS, REFUSED, SILENCES, without_refused
+from guard.api.responses_input import Input
+
+_STRICT = ConfigDict(extra="forbid")
+_FROZEN = ConfigDict(extra="forbid", frozen=True)
+
+FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
+
+
+class FunctionTool(TypedDict):
+    """A function the model may call."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    type: Literal["function"]
+    name: FunctionName
+    description: NotRequired[str | None]
+    parameters: NotRequired[dict[str, Any] | None]
+    strict: NotRequired[bool | None]
+
+
+class NamedFunction(TypedDict):
+    """A function by name: the one to call, or one of those allowed."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    type: Literal["function"]
+    name: FunctionName
+
+
+class AllowedTools(TypedDict):
+    """The tools of which the model may call one, or must."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=128)]
+
+
+class PlainFormat(TypedDict):
+    """Text, or any JSON object."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    type: Literal["text", "json_object"]
+
+
+class SchemaFormat(TypedDict):
+    """JSON under a schema."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    type: Literal["json_schema"]
+    name: FunctionName
+    schema: dict[str, Any]
+    description: NotRequired[str | None]
+    strict: NotRequired[bool | None]
+
+
+def _tag(value: Any) -> str | None:
+    """The tag of a tool, a tool choice or a format."""
+    if isinstance(value, str):
+        return "~word"
+    kind = value.get("type") if isinstance(value, dict) else None
+    return f"~{kind}" if isinstance(kind, str) else None
+
+
+def _one_of(message: str) -> Discriminator:
+    return Discriminator(_tag, custom_error_type="invalid_type", custom_error_message=message)
+
+
+Tool = Annotated[
+    Annotated[FunctionTool, Tag("~function")],
+    _one_of("must be a tool of type function; hosted tools are not offered"),
+]
+ToolChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("~word")]
+    | Annotated[NamedFunction, Tag("~function")]
+    | Annotated[AllowedTools, Tag("~allowed_tools")],
+    _one_of("must be none, auto, required, a function or allowed_tools"),
+]
+Format = Annotated[
+    Annotated[PlainFormat, Tag("~text")]
+    | Annotated[PlainFormat, Tag("~json_object")]
+    | Annotated[SchemaFormat, Tag("~json_schema")],
+    _one_of("type must be text, json_object or json_schema"),
+]
+
+
+class TextOptions(BaseModel):
+    """The form of the answer."""
+
+    model_config = _FROZEN
+
+    format: Format | None = None
+    verbosity: Literal["medium"] | None = None
+    """Only the default: engines do not know others."""
+
+
+class ReasoningOptions(BaseModel):
+    """How much to think, and what of it to show."""
+
+    model_config = _FROZEN
+
+    effort: Literal["low", "medium", "high"] | None = None
+    summary: Literal["auto", "detailed"] | None = None
+    """Show the thinking as a summary in place of reasoning text, to keys that may see it."""
+    generate_summary: Literal["auto", "detailed"] | None = None
+    """The older name of ``summary``."""
+    context: Literal["auto", "current_turn"] | None = None
+    """Only the default: no thinking is taken over from earlier turns."""
+    mode: Literal["standard"] | None = None
+
+    @field_validator("effort", mode="before")
+    @classmethod
+    def _thinks(cls, value: Any) -> Any:
+        if value in ("none", "minimal"):
+            raise ValueError(f"{value!r} {SILENCES}")
+        return value
+
+
+class StreamOptions(BaseModel):
+    """Options of a stream."""
+
+    model_config = _FROZEN
+
+    include_obfuscation: Literal[False] | None = None
+
+
+Includable = Literal[
+    "reasoning.encrypted_content",
+    "message.input_image.image_url",
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+]
+"""What a client may ask to have included. Image addresses always are; the others belong to items that no
+answer here has, encrypted reasoning among them: thinking is never taken back, so none is handed out."""
+
+
+class ResponsesRequest(BaseModel):
+    """A request for a response, checked."""
+
+    model_config = _FROZEN
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    input: Input
+    instructions: Annotated[str, Field(max_length=20_000_000)] | None = None
+    previous_response_id: Annotated[str, Field(max_length=256)] | None = None
+    store: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tool_calls: Annotated[int, Field(ge=1)] | None = None
+    """Limits hosted tools alone, of which there are none."""
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextOptions | None = None
+    reasoning: ReasoningOptions | None = None
+    include: list[Includable] | None = None
+    metadata: (
+        Annotated[
+            dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
+            Field(max_length=16),
+        ]
+        | None
+    ) = None
+    user: Annotated[str, Field(max_length=512)] | None = None
+    safety_identifier: Annotated[str, Field(max_length=128)] | None = None
+    prompt_cache_key: Annotated[str, Field(max_length=512)] | None = None
+
+    @property
+    def stored(self) -> bool:
+        """Whether the response is kept for its id; so it is unless the client says otherwise."""
+        return self.store is not False
+
+    @property
+    def structured(self) -> bool:
+        """Whether the client parses the answer."""
+        wanted = self.text.format if self.text else None
+        return wanted is not None and wanted["type"] != "text"
+
+    @property
+    def summary(self) -> Literal["auto", "detailed"] | None:
+        """Whether thinking is shown as a summary, where it is shown."""
+        return (self.reasoning.summary or self.reasoning.generate_summary) if self.reasoning else None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_by_reason(cls, value: Any) -> Any:
+        return without_refused(value, _REFUSED, _HARMLESS)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ResponsesRequest:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options: only allowed with stream: true")
+        names = {tool["name"] for tool in self.tools or ()}
+        if self.tool_choice == "required" and not names:
+            raise ValueError("tool_choice: only allowed with tools")
+        if isinstance(self.tool_choice, dict):
+            wanted = (
+                [self.tool_choice["name"]]
+                if self.tool_choice["type"] == "function"
+                else [tool["name"] for tool in self.tool_choice["tools"]]
+            )
+            for name in wanted:
+                if name not in names:
+                    raise ValueError(f"tool_choice: there is no tool named {name!r}")
+        return self
+
+
+_REFUSED = {
+    **REFUSED,
+    "background": "answers are not made in the background; wait for this one, or stream it",
+    "conversation": "conversations are not kept as objects; continue with previous_response_id",
+    "context_management": "the input is never shortened",
+    "truncation": "the input is never shortened; only disabled is accepted",
+    "prompt": "prompt templates are not kept here",
+    "prompt_cache_options": "prompt caches are the engine's own",
+    "prompt_cache_retention": "prompt caches are the engine's own",
+    "service_tier": "there is one tier",
+}
+_HARMLESS = {
+    **HARMLESS,
+    "background": (None, False),
+    "context_management": (None, []),
+    "truncation": (None, "disabled"),
+    "prompt_cache_retention": (None, "in_memory"),
+    "service_tier": (None, "auto", "default"),
+}
