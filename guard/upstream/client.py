@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -160,22 +159,29 @@ class Upstream:
         return data
 
     async def healthy(self) -> bool:
-        """Whether the engine answers: ``/health``, or the model list where there is no such path."""
+        """Whether the engine answers and says that it is well."""
+        try:
+            await self.probe()
+        except ApiError:
+            return False
+        return True
+
+    async def probe(self) -> None:
+        """Ask ``/health``, or the model list where the engine has no such path.
+
+        Raises:
+            UpstreamError: The engine is not well, with the reason; also ``Overloaded``, which is
+                what engines answer whose worker died.
+        """
         deadline = asyncio.get_running_loop().time() + _PROBE_SECONDS
         try:
             response = await self._send("GET", self._root / "health", deadline)
         except UpstreamError as error:
             if error.code != "engine_misconfigured":
-                return False
-        except ApiError:
-            return False
+                raise
+            await self.models()
         else:
             response.close()
-            return True
-        with suppress(ApiError):
-            await self.models()
-            return True
-        return False
 
     async def _send(
         self, method: str, url: URL, deadline: float, data: bytes | None = None
