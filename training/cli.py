@@ -85,6 +85,12 @@ def sft(recipe: RecipePath) -> None:
 
 
 @app.command()
+def evaluate(recipe: RecipePath) -> None:
+    """Measure refusal, over-refusal, citations and capability, before and after."""
+    _stage("evaluate", recipe)
+
+
+@app.command()
 def run(
     recipe: RecipePath,
     force: Annotated[bool, typer.Option(help="Do stages again that are up to date.")] = False,

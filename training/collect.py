@@ -25,7 +25,9 @@ from training.variants import make_variants
 
 V = TypeVar("V")
 
-DECISIVE_WORDS = 10
+DECISIVE_WORDS = 12
+GAP_WORDS = 2
+"""Stretches that so few shared words part are one stretch."""
 _WORD = re.compile(r"\S+")
 
 
@@ -167,9 +169,17 @@ def decisive_words(text: str, other: str) -> str:
     words = _WORD.findall(text)
     bare, others = ([w.lower().strip("?.,!") for w in _WORD.findall(t)] for t in (text, other))
     matcher = difflib.SequenceMatcher(None, bare, others, autojunk=False)
-    spans = [words[a:b] for tag, a, b, _, _ in matcher.get_opcodes() if tag in {"replace", "delete"}]
-    longest = max(spans, key=len, default=[])
-    return " ".join(longest[:DECISIVE_WORDS]).strip('?.,!;: "“”').replace('"', "'")
+    spans: list[tuple[int, int]] = []
+    for tag, start, end, _, _ in matcher.get_opcodes():
+        if tag not in {"replace", "delete"}:
+            continue
+        if spans and start - spans[-1][1] <= GAP_WORDS:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    first, last = max(spans, key=lambda span: span[1] - span[0], default=(0, 0))
+    kept = words[first:last][:DECISIVE_WORDS]
+    return " ".join(kept).strip("?.,!;: \"'“”").replace('"', "'")
 
 
 def read_import(source: Import, data_dir: Path, policy: Policy, drops: Counter[str]) -> Iterator[Prompt]:

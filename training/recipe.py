@@ -173,15 +173,19 @@ class Rl(_Settings):
 class Evaluate(_Settings):
     """The evaluate stage."""
 
-    sets: tuple[Literal["xstest", "strongreject", "harmbench", "or-bench", "gsm8k", "validation"], ...] = (
+    sets: tuple[Literal["validation", "xstest", "strongreject", "harmbench", "or-bench", "gsm8k"], ...] = (
         "xstest",
         "strongreject",
         "harmbench",
         "or-bench",
         "gsm8k",
     )
-    limit: Count | None = None
-    """Rows a set, for a quick look; a report says so."""
+    """``validation``: the held-out pairs, the one set on which settings may be chosen."""
+    models: tuple[Literal["base", "sft", "rl", "endpoint"], ...] = ("base", "sft")
+    """The student as it was, after a stage, or whatever ``endpoint`` serves."""
+    endpoint: Endpoint | None = None
+    limits: dict[str, Count] = {}
+    """Rows of a set that are asked, a fixed draw; all where it is not listed. The report says so."""
     max_tokens: Count = 200
     batch: Count = 32
     resamples: Count = 2000

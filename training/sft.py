@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 
 from guard.policy.model import Policy
 from training.capability import capability_rows
+from training.compact import IGNORED, use_compact_head
 from training.deliberate import completion_text
 from training.errors import DataError
 from training.files import write_json
 from training.recipe import Recipe
 from training.records import Example
-
-IGNORED = -100
 
 
 class Encoded(NamedTuple):
@@ -141,6 +140,7 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         processing_class=tokenizer,
         peft_config=_lora(recipe),
     )
+    use_compact_head(trainer.model)
     last = last_checkpoint(checkpoints)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     trainer.save_model(str(out / "model"))

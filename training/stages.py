@@ -5,6 +5,7 @@
     judge     prompts, completions             -> judgements.jsonl
     filter    prompts, completions, judgements -> examples.jsonl
     sft       examples.jsonl                   -> sft/model
+    evaluate  evaluation sets, sft/model       -> evaluation/report.json
 
 Every stage writes ``manifests/<stage>.json`` with a key over its settings and the digests of its inputs;
 ``run`` leaves out stages whose key has not changed.
@@ -13,21 +14,32 @@ Every stage writes ``manifests/<stage>.json`` with a key over its settings and t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from guard.policy.load import load_policy
-from guard.policy.model import Policy, digest
+from guard.policy.model import Policy, Ruling, digest
 from training.collect import collect
-from training.endpoint import Cache
-from training.errors import RecipeError
-from training.files import file_digest, manifest_key, read_rows, write_manifest, write_rows
+from training.endpoint import Cache, ask_all
+from training.errors import DataError, RecipeError
+from training.evaluate import GSM8K_TOKENS, Sampler, as_markdown, ask_set, grader_error, measure, report_json
+from training.evaluation_sets import Item, load_set
+from training.files import (
+    file_digest,
+    manifest_key,
+    read_rows,
+    write_json,
+    write_manifest,
+    write_rows,
+    write_whole,
+)
 from training.generate import generate
+from training.intervals import Share
 from training.local import LocalModel
 from training.recipe import Endpoint, Recipe
-from training.records import Completion, Example, Judgement, Prompt
+from training.records import Completion, Example, Judgement, Prompt, user
 from training.select import select
 from training.written import load_answers, own_prompts, write_completions
 
@@ -127,6 +139,89 @@ def sft_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, A
     return train(recipe, examples, policy, recipe.run_dir / "sft")
 
 
+def evaluate_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, Any]:
+    """Measure the student before and after."""
+    settings = recipe.evaluate
+    out = recipe.run_dir / "evaluation"
+    sets: dict[str, list[Item]] = {}
+    counts: dict[str, str] = {}
+    for name in settings.sets:
+        items, children = _items(name, recipe)
+        drawn = sorted(items, key=lambda item: digest([recipe.seed, item.id]))[: settings.limits.get(name)]
+        sets[name] = sorted(drawn, key=lambda item: items.index(item))
+        counts[name] = f"{len(drawn)} of {len(items)} prompts; {children} that concern children left out."
+    results: dict[str, dict[str, dict[str, Share]]] = {}
+    for model in settings.models:
+        sampler = _sampler(model, recipe, progress)
+        for set_name, items in sets.items():
+            tokens = max(settings.max_tokens, GSM8K_TOKENS) if set_name == "gsm8k" else settings.max_tokens
+            turns = ask_set(items, sampler, out / model / f"{set_name}.jsonl", tokens)
+            results.setdefault(model, {})[set_name] = measure(turns, policy, settings.resamples)
+            grader = grader_error(recipe.data_dir)
+            notes = [f"Student: {Path(recipe.student).name}; policy {policy.digest[:12]}; greedy decoding."]
+            if grader:
+                notes.append(
+                    f"The refusal grader (opening phrases) agrees with XSTest's human labels on {grader[0]} "
+                    f"of the published completions; {grader[1]} partial refusals have no right side."
+                )
+            write_whole(out / "report.md", as_markdown(results, counts, notes).encode())
+            write_json(out / "report.json", report_json(results))
+    return {"models": list(settings.models), "sets": counts}
+
+
+def _items(name: str, recipe: Recipe) -> tuple[list[Item], int]:
+    if name != "validation":
+        return load_set(name, recipe.data_dir)
+    prompts = read_rows(recipe.run_dir / "prompts.jsonl", Prompt)
+    held_out = [p for p in prompts if p.split == "validation" and p.ruling is not Ruling.SAFE_COMPLETE]
+    return [Item(name, p.id, p.text, p.ruling is Ruling.REFUSE, p.section or "") for p in held_out], 0
+
+
+def _sampler(name: str, recipe: Recipe, progress: Progress) -> Sampler:
+    """What answers for a model; its weights are loaded when the first set needs them."""
+    settings = recipe.evaluate
+    loaded: list[LocalModel] = []
+
+    def local(items: Sequence[Item], max_tokens: int) -> list[str]:
+        if not loaded:
+            loaded.append(_checkpoint(name, recipe))
+        with progress(len(items)) as advance:
+            turns = loaded[0].complete(
+                [user(item.prompt) for item in items],
+                max_tokens=max_tokens,
+                batch=settings.batch,
+                advance=advance,
+            )
+        return [turn.text for turn in turns]
+
+    def remote(items: Sequence[Item], max_tokens: int) -> list[str]:
+        endpoint = needed(settings.endpoint, "evaluate.endpoint", "evaluate")
+        bodies = [
+            {
+                "messages": [{"role": "user", "content": i.prompt}],
+                "max_tokens": max_tokens,
+                "temperature": 0.0,
+            }
+            for i in items
+        ]
+        with Cache(recipe.run_dir / "cache.sqlite") as cache, progress(len(items)) as advance:
+            replies = ask_all(endpoint, cache, bodies, lambda: advance(1))
+        return [choices[0].text if choices else "" for choices in replies]
+
+    return remote if name == "endpoint" else local
+
+
+def _checkpoint(name: str, recipe: Recipe) -> LocalModel:
+    if name == "base":
+        return LocalModel(recipe.student)
+    trained = recipe.run_dir / name / "model"
+    if not trained.exists():
+        raise DataError(f"{trained} does not exist; did stage {name} run?")
+    if (trained / "adapter_config.json").exists():
+        return LocalModel(recipe.student, adapter=trained)
+    return LocalModel(str(trained))
+
+
 def needed(endpoint: Endpoint | None, table: str, stage: str) -> Endpoint:
     """An endpoint that a stage cannot do without.
 
@@ -150,6 +245,9 @@ STAGES: dict[str, Stage] = {
         "examples.jsonl",
     ),
     "sft": Stage(sft_stage, ("sft", "student", "seed"), ("examples.jsonl",), "sft/model"),
+    "evaluate": Stage(
+        evaluate_stage, ("evaluate", "student", "seed"), ("sft/model", "rl/model"), "evaluation/report.json"
+    ),
 }
 
 
