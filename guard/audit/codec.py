@@ -91,7 +91,7 @@ def record_of_line(line: bytes) -> Record:
         value = orjson.loads(line)
         times = {name: datetime.fromisoformat(value[name]) for name in ("started_at", "finished_at")}
         return _record(value | times)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not a record: {error!r}") from error
 
 
