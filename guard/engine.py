@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -21,8 +22,18 @@ import structlog
 from guard.config import EngineSettings, LimitSettings
 from guard.errors import ApiError, ConfigError, Overloaded
 from guard.pipeline.exchange import Constrained, EngineProfile
+from guard.upstream.capabilities import CAPABILITIES
 from guard.upstream.client import Upstream
+from guard.upstream.command import EngineSpec
+from guard.upstream.context import ContextLimit
 from guard.upstream.engine import Engine
+
+SAMPLING = frozenset({"temperature", "top_p", "seed", "presence_penalty", "frequency_penalty"})
+"""Fields that some engines ignore; answers then say so in a header, since refusing them would break
+most applications."""
+
+EMBEDDED_ANSWER_TOKENS = 512
+"""Answer tokens on an engine that would otherwise run to the end of its context."""
 
 POLL_SECONDS = 2.0
 """How often the engine is asked whether it is well."""
@@ -58,6 +69,7 @@ class EngineLink:
         self._settings = settings
         self._show = show
         self._child = _child(settings)
+        self._context = _context(settings)
         self._upstream = Upstream(
             self._child.base_url if self._child else settings.upstream or "",
             api_key=_secret(settings.upstream_key_env),
@@ -70,7 +82,7 @@ class EngineLink:
             model=settings.model or "",
             thinking_opened=settings.thinking_opened,
             thinking_tokens=limits.thinking_tokens,
-            answer_tokens=limits.answer_tokens,
+            answer_tokens=limits.answer_tokens or (EMBEDDED_ANSWER_TOKENS if self._context else None),
             learnt=read_card(settings.card) if settings.card else frozenset(),
         )
         self._task: asyncio.Task[None] | None = None
@@ -95,11 +107,12 @@ class EngineLink:
 
         Raises:
             Overloaded: The engine has not come up yet.
+            InvalidRequest: The prompt is longer than the context, and the engine would not say so.
         """
         if not self._up.is_set():
             message = f"The engine is {self.state.value}. Try again in a few seconds."
             raise Overloaded(message, code="engine_not_ready", retry_after=5)
-        return self._upstream.chat(body)
+        return self._upstream.chat(self._context.fit(body) if self._context else body)
 
     async def start(self) -> None:
         """Begin to start or to look for the engine; returns at once."""
@@ -144,6 +157,8 @@ class EngineLink:
                 self._up.set()
             if healthy or self._up.is_set():
                 self._enter(EngineState.UP if healthy else EngineState.DOWN)
+            if self._child and not healthy:
+                self.detail = self._child.detail
             self._show(healthy)
             await asyncio.sleep(POLL_SECONDS)
 
@@ -174,26 +189,34 @@ def _completed(
     listed = [str(model.get("id", "")) for model in models]
     constrained = settings.constrained
     if constrained is None:
-        constrained = _constrained(settings, vllm=vllm)
+        constrained = _constrained(settings)
+    model = profile.model
+    if settings.kind or not model:  # a child lists the one model it was started with
+        model = next(iter(listed), model or "default")
+    ignores_sampling = settings.kind is not None and CAPABILITIES[settings.kind].ignores_sampling
     return replace(
         profile,
-        model=profile.model or next(iter(listed), "default"),
+        model=model,
         constrained=constrained,
         running_usage=vllm,
+        ignored=SAMPLING if ignores_sampling else frozenset(),
     )
 
 
-def _constrained(settings: EngineSettings, *, vllm: bool) -> Constrained:
+def _constrained(settings: EngineSettings) -> Constrained:
     """How grammars and thinking go together on this engine, unless the operator says.
 
-    transformers serve applies no grammar. A vLLM child without a reasoning parser would apply it
-    from the first token, where the thinking belongs.
+    Without a reasoning parser an engine would apply a grammar from the first token, where the
+    thinking belongs. Of an engine that somebody else runs the guard assumes that it has one.
     """
-    if settings.kind == "transformers":
-        return Constrained.UNSUPPORTED
-    if settings.kind == "vllm" and not any(arg.startswith("--reasoning-parser") for arg in settings.args):
-        return Constrained.CONTINUED
-    return Constrained.AFTER_THINKING
+    if settings.kind is None or any(arg.startswith("--reasoning-parser") for arg in settings.args):
+        return Constrained.AFTER_THINKING
+    able = CAPABILITIES[settings.kind]
+    return (
+        Constrained.CONTINUED
+        if able.structured_outputs and able.continue_final_message
+        else Constrained.UNSUPPORTED
+    )
 
 
 def read_card(path: Path) -> frozenset[str]:
@@ -220,3 +243,25 @@ def _secret(variable: str | None) -> str | None:
     if not value:
         raise ConfigError(f"engine.upstream_key_env: the environment variable {variable} is not set")
     return value
+
+
+def _child(settings: EngineSettings) -> Engine | None:
+    """The engine to start, where one is configured."""
+    if settings.kind is None:
+        return None
+    spec = EngineSpec(
+        kind=settings.kind,
+        model=settings.model or "",
+        python=str(settings.python or sys.executable),
+        args=settings.args,
+    )
+    if not Path(spec.model).is_dir() and Path(spec.model).is_absolute():
+        raise ConfigError(f"engine.model: there is no folder {spec.model}")
+    return Engine(spec, log=settings.log, start_timeout=settings.start_timeout)
+
+
+def _context(settings: EngineSettings) -> ContextLimit | None:
+    """What keeps requests within the context, for a child engine that does not."""
+    if settings.kind is None or CAPABILITIES[settings.kind].enforces_context:
+        return None
+    return ContextLimit.of_checkpoint(Path(settings.model or ""))

@@ -70,12 +70,15 @@ class StreamWriter(Protocol):
 def guard_headers(prepared: Prepared) -> dict[str, str]:
     """What every answer under a policy says of itself."""
     policy, request_id = prepared.snapshot.policy, prepared.exchange.request_id
-    return {
+    headers = {
         "x-guard-request-id": request_id,
         "x-request-id": request_id,  # where OpenAI's clients look for it
         "request-id": request_id,  # and Anthropic's
         "x-guard-policy": f"{policy.name}@{policy.digest[:12]}",
     }
+    if prepared.not_applied:
+        headers["x-guard-not-applied"] = ", ".join(prepared.not_applied)
+    return headers
 
 
 def decision(decided: Decided | None) -> str:

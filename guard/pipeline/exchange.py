@@ -38,6 +38,8 @@ class EngineProfile:
     constrained: Constrained = Constrained.AFTER_THINKING
     learnt: frozenset[str] = frozenset()
     """Digests of the policy sections that its model was trained on."""
+    ignored: frozenset[str] = frozenset()
+    """Request fields that it accepts and does nothing with."""
     running_usage: bool = False
     """It can report usage in every chunk (``continuous_usage_stats``), which makes limits exact."""
 
@@ -83,6 +85,8 @@ class Prepared:
     decodings: tuple[str, ...]
     system: str
     retrieval_ms: float
+    not_applied: tuple[str, ...] = ()
+    """Fields of the request that the engine does nothing with."""
 
 
 @dataclass(frozen=True)

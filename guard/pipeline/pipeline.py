@@ -86,6 +86,7 @@ class Pipeline:
                 constant=self._spec is SpecInContext.RETRIEVED,
             ),
             retrieval_ms=elapsed,
+            not_applied=_not_applied(exchange, profile),
         )
 
     def run(self, prepared: Prepared, index: int = 0) -> AsyncGenerator[Event, None]:
@@ -99,3 +100,10 @@ class Pipeline:
             self._writer,
         )
         return choice.run()
+
+
+def _not_applied(exchange: Exchange, profile: EngineProfile) -> tuple[str, ...]:
+    if not profile.ignored:
+        return ()
+    seed = ("seed",) if exchange.seed is not None else ()
+    return tuple(sorted(profile.ignored.intersection((*exchange.sampling, *seed))))
