@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guard.config import is_loopback, load_settings
+from guard.deliberation.deliberation import Finding
+from guard.engine import read_card
+from guard.errors import ConfigError
+from guard.pipeline.enforcement import DEFAULT_ACTIONS, Action, Mode
+
+ENGINE: dict[str, Any] = {"engine": {"upstream": "http://127.0.0.1:1"}}
+
+
+def _file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "guard.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_command_line_over_environment_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each source is overridden by the one before it, setting by setting."""
+    path = _file(tmp_path, 'port = 1\nping_seconds = 2\n[engine]\nupstream = "http://f"\nmodel = "m"\n')
+    monkeypatch.setenv("GUARD_PORT", "3")
+    monkeypatch.setenv("GUARD_ENGINE__UPSTREAM", "http://e")
+
+    settings = load_settings(path, port=4)
+
+    assert (settings.port, settings.ping_seconds) == (4, 2)
+    assert (settings.engine.upstream, settings.engine.model) == ("http://e", "m")
+
+
+def test_all_bad_values_are_told_at_once(tmp_path: Path) -> None:
+    """Unknown names and unusable values of a file are all in the error."""
+    path = _file(tmp_path, 'port = 99999\nprot = 1\n[engine]\nkind = "llamafile"\nupstreem = "x"\n')
+
+    with pytest.raises(ConfigError) as error:
+        load_settings(path)
+
+    assert all(name in str(error.value) for name in ("port", "prot", "engine.kind", "engine.upstreem"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({}, "set either upstream"),
+        ({"engine": {"upstream": "http://x", "kind": "vllm", "model": "m"}}, "set either upstream"),
+        ({"engine": {"kind": "vllm"}}, "engine.model"),
+        ({**ENGINE, "host": "0.0.0.0"}, "keys are needed"),
+        ({**ENGINE, "retrieval": {"spec": "drift"}}, "engine.card"),
+        ({**ENGINE, "keys": ({"name": "a", "hash": "plain-key"},)}, "keys.0.hash"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(overrides: dict[str, Any], told: str) -> None:
+    """Contradictions between settings stop the start with what to do."""
+    with pytest.raises(ConfigError, match=told):
+        load_settings(**overrides)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """A configuration file that is not there is an error, not an empty one."""
+    with pytest.raises(ConfigError, match="no such configuration file"):
+        load_settings(tmp_path / "absent.toml", **ENGINE)
+
+
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
+    """A syntax error in the file says which file."""
+    with pytest.raises(ConfigError, match=r"guard\.toml: is not TOML"):
+        load_settings(_file(tmp_path, "port = = 1"), **ENGINE)
+
+
+def test_actions_override_the_defaults_one_by_one() -> None:
+    """A configured action replaces its default; the others stay."""
+    settings = load_settings(
+        **ENGINE, enforcement={"mode": "enforce", "actions": {"stale_citation": "refuse"}}
+    )
+
+    enforcement = settings.enforcement.build()
+    assert enforcement.mode is Mode.ENFORCE
+    assert enforcement.actions == {**DEFAULT_ACTIONS, Finding.STALE_CITATION: Action.REFUSE}
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("guard.example", False)],
+)
+def test_loopback_is_told_from_the_rest(host: str, loopback: bool) -> None:
+    """Only addresses that other machines cannot reach may go without keys."""
+    assert is_loopback(host) is loopback
+
+
+def test_a_model_card_gives_the_digests_learnt(tmp_path: Path) -> None:
+    """The digests of the card's sections are what the model was trained on."""
+    card = tmp_path / "model-card.json"
+    card.write_text('{"sections": {"self-harm": "abc", "violence": "def"}}', encoding="utf-8")
+
+    assert read_card(card) == {"abc", "def"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"sections": []}'])
+def test_a_card_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    """A file that is no model card stops the start."""
+    card = tmp_path / "model-card.json"
+    card.write_text(text, encoding="utf-8")
+
+    with pytest.raises(ConfigError, match="is no model card"):
+        read_card(card)
