@@ -19,8 +19,16 @@ from guard.api.chat import chat_completions
 from guard.api.errors import EXCEPTION_HANDLERS
 from guard.api.health import healthz, metrics, readyz
 from guard.api.models import get_model, list_models
+from guard.api.responses import (
+    cancel_response,
+    create_response,
+    delete_response,
+    get_response,
+    list_input_items,
+)
 from guard.api.state import RequestLimits, Service, ServiceStatus
 from guard.audit.record import Record
+from guard.audit.responses import ResponseStore
 from guard.audit.store import AuditStore
 from guard.audit.writer import AuditWriter
 from guard.config import Settings
@@ -59,6 +67,11 @@ def create_app(service: Service) -> Starlette:
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+            Route("/v1/responses", create_response, methods=["POST"]),
+            Route("/v1/responses/{response_id}", get_response, methods=["GET"]),
+            Route("/v1/responses/{response_id}", delete_response, methods=["DELETE"]),
+            Route("/v1/responses/{response_id}/cancel", cancel_response, methods=["POST"]),
+            Route("/v1/responses/{response_id}/input_items", list_input_items, methods=["GET"]),
             Route("/v1/models", list_models),
             Route("/v1/models/{name:path}", get_model),
             Route("/healthz", healthz),
@@ -115,6 +128,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             keys=KeyRing(settings.callers()),
             policies=policies,
             pipeline=pipeline,
+            responses=ResponseStore(store),
             models=lambda: link.models,
             limits=RequestLimits(
                 limits.body_bytes, limits.choices, limits.messages, limits.max_answer_tokens

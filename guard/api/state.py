@@ -8,6 +8,7 @@ from typing import cast
 
 from starlette.requests import Request
 
+from guard.audit.responses import ResponseStore
 from guard.errors import NotFound
 from guard.keys import Caller, KeyRing
 from guard.pipeline.pipeline import Pipeline
@@ -41,6 +42,8 @@ class Service:
     policies: Mapping[str, ActivePolicy]
     """By name; the first is the default."""
     pipeline: Pipeline
+    responses: ResponseStore
+    """What clients come back to by its id."""
     models: Callable[[], tuple[str, ...]]
     """Names under which the engine's model is offered; ``default`` is always the first."""
     limits: RequestLimits
