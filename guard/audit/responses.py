@@ -83,7 +83,7 @@ class ResponseStore:
         def insert(connection: Connection) -> None:
             connection.execute(responses.insert().values(values))
 
-        await self._timely(self._store.database.write(insert))
+        await self._timely(self._store.database.write_statement(insert))
 
     async def get(self, response_id: str, tenant: str) -> StoredResponse | None:
         """A tenant's response; None where there is none of that id."""
@@ -125,7 +125,7 @@ class ResponseStore:
     async def delete(self, response_id: str, tenant: str) -> bool:
         """Delete a tenant's response; whether it was there."""
         statement = delete(responses).where(responses.c.id == response_id, responses.c.tenant == tenant)
-        deleted = self._store.database.write(lambda c: c.execute(statement).rowcount)
+        deleted = self._store.database.write_statement(lambda c: c.execute(statement).rowcount)
         return await self._timely(deleted) > 0
 
     async def prune(self, older_than: datetime, batch: int = PRUNE_BATCH) -> int:
