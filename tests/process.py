@@ -21,6 +21,8 @@ class Serving:
     process: asyncio.subprocess.Process
     url: str
     """Address with ``/v1``."""
+    folder: Path
+    """Its working directory."""
     lines: list[str] = field(default_factory=list)
     """What it printed, standard output and error together."""
 
@@ -48,7 +50,7 @@ async def serving_process(
     try:
         url = await asyncio.wait_for(_ready(process, lines), within)
         reading = asyncio.create_task(_collect(process, lines))
-        yield Serving(process, url, lines)
+        yield Serving(process, url, folder, lines)
         if process.returncode is None:
             process.terminate()
             await asyncio.wait_for(process.wait(), 60)

@@ -1,0 +1,223 @@
+"""The guard in front of the real engines that it starts itself, used with the official SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from openai import AsyncOpenAI, BadRequestError
+from pydantic import BaseModel
+
+from tests.process import ROOT, Serving, run_guard, serving_process
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.xdist_group("engines"),
+]
+
+MODEL = Path(os.environ.get("GUARD_TEST_MODEL", ROOT / "models" / "smollm2-135m-instruct")).absolute()
+VLLM_PYTHON = os.environ.get("VLLM_PYTHON", "")
+HELLO: Any = [{"role": "user", "content": "How do I sharpen a kitchen knife?"}]
+TOOLS: Any = [
+    {
+        "type": "function",
+        "function": {
+            "name": "set_timer",
+            "parameters": {
+                "type": "object",
+                "properties": {"minutes": {"type": "integer"}},
+                "required": ["minutes"],
+            },
+        },
+    }
+]
+VLLM = [
+    *("--engine", "vllm", "--engine-python", VLLM_PYTHON, "--model", str(MODEL)),
+    *("--engine-arg=--enable-auto-tool-choice", "--engine-arg=--tool-call-parser=hermes"),
+]
+
+
+class Step(BaseModel):
+    """What the structured test parses."""
+
+    tool: str
+    minutes: int
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="transformers")
+async def _transformers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serving]:
+    folder = tmp_path_factory.mktemp("transformers")
+    if not MODEL.is_dir():
+        pytest.skip(f"{MODEL} is absent; make serve fetches it")
+    async with serving_process(
+        "--engine", "transformers", "--model", str(MODEL), folder=folder, within=300
+    ) as guard:
+        yield guard
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="vllm")
+async def _vllm(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serving]:
+    if not VLLM_PYTHON:
+        pytest.skip("VLLM_PYTHON names no interpreter with vLLM; make test installs one")
+    folder = tmp_path_factory.mktemp("vllm")
+    async with serving_process(*VLLM, folder=folder, within=400) as guard:
+        yield guard
+
+
+@pytest.fixture(params=["transformers", "vllm"], name="guard")
+def _guard(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def _client(guard: Serving) -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=guard.url, api_key="none", max_retries=0, timeout=300)
+
+
+async def test_a_chat_is_answered_and_recorded(guard: Serving) -> None:
+    """A real model answers through the guard; `guard log` shows the record."""
+    async with _client(guard) as client:
+        raw = await client.chat.completions.with_raw_response.create(
+            model="default", messages=HELLO, max_tokens=16
+        )
+    completion = raw.parse()
+    status, out, _ = await run_guard("log", "--json", "--database", "guard.db", folder=guard.folder)
+
+    assert completion.choices[0].message.content
+    assert completion.usage is not None
+    assert completion.usage.prompt_tokens > 500  # the policy is before the model
+    assert status == 0
+    assert raw.headers["x-guard-request-id"] in out
+
+
+async def test_a_stream_is_the_same_text(guard: Serving) -> None:
+    """Greedy decoding gives the same answer streamed and whole, and usage when asked."""
+    ask: Any = {"model": "default", "messages": HELLO, "max_tokens": 16, "temperature": 0}
+    async with _client(guard) as client:
+        whole = await client.chat.completions.create(**ask)
+        stream = await client.chat.completions.create(
+            **ask, stream=True, stream_options={"include_usage": True}
+        )
+        chunks = [chunk async for chunk in stream]
+
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content
+    assert [chunk.usage is not None for chunk in chunks].count(True) == 1
+
+
+async def test_choices_and_stops_work_where_the_engine_ignores_them(guard: Serving) -> None:
+    """n gives as many choices on every engine, and a stop sequence cuts on every engine."""
+    async with _client(guard) as client:
+        several = await client.chat.completions.create(
+            model="default", messages=HELLO, max_tokens=8, n=2, temperature=0
+        )
+        stopped = await client.chat.completions.create(
+            model="default", messages=HELLO, max_tokens=40, stop=" ", temperature=0
+        )
+
+    assert len(several.choices) == 2
+    assert " " not in (stopped.choices[0].message.content or "")
+    assert stopped.choices[0].finish_reason == "stop"
+
+
+async def test_a_prompt_over_the_context_is_the_clients_error(guard: Serving) -> None:
+    """A prompt that does not fit is a 400 and harms nobody else."""
+    async with _client(guard) as client:
+        with pytest.raises(BadRequestError):
+            await client.chat.completions.create(
+                model="default", messages=[{"role": "user", "content": "word " * 20_000}]
+            )
+        after = await client.chat.completions.create(model="default", messages=HELLO, max_tokens=4)
+
+    assert after.choices
+
+
+async def test_structured_output_is_refused_by_an_engine_without_grammar(transformers: Serving) -> None:
+    """What transformers serve cannot enforce is a 400 naming the field."""
+    async with _client(transformers) as client:
+        with pytest.raises(BadRequestError) as refused:
+            await client.chat.completions.parse(model="default", messages=HELLO, response_format=Step)
+
+    assert refused.value.param == "response_format"
+
+
+async def test_sampling_that_the_engine_ignores_is_said(transformers: Serving) -> None:
+    """Fields that transformers serve does nothing with are named in a header."""
+    async with _client(transformers) as client:
+        raw = await client.chat.completions.with_raw_response.create(
+            model="default", messages=HELLO, max_tokens=4, temperature=0.7, seed=1
+        )
+
+    assert raw.headers["x-guard-not-applied"] == "seed, temperature"
+
+
+async def test_parse_on_vllm(vllm: Serving) -> None:
+    """The grammar holds for the answer of a model that was left free to think before it."""
+    async with _client(vllm) as client:
+        completion = await client.chat.completions.parse(
+            model="default", messages=HELLO, response_format=Step, max_tokens=100, temperature=0
+        )
+
+    assert isinstance(completion.choices[0].message.parsed, Step)
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "set_timer"}}])
+async def test_a_forced_tool_on_vllm(vllm: Serving, choice: Any) -> None:
+    """A required and a named tool come back as a call, streamed and not."""
+    ask: Any = {"model": "default", "messages": HELLO, "tools": TOOLS, "max_tokens": 60, "temperature": 0}
+    async with _client(vllm) as client:
+        whole = await client.chat.completions.create(**ask, tool_choice=choice)
+        stream = await client.chat.completions.create(**ask, tool_choice=choice, stream=True)
+        chunks = [chunk async for chunk in stream]
+
+    calls = whole.choices[0].message.tool_calls or []
+    names = [
+        c.function.name for chunk in chunks for c in chunk.choices[0].delta.tool_calls or () if c.function
+    ]
+    assert [call.function.name for call in calls] == ["set_timer"]  # type: ignore[union-attr]
+    assert "set_timer" in names
+
+
+async def test_the_prefix_cache_of_vllm_hits_the_policy(vllm: Serving) -> None:
+    """The constant part of the prompt is computed once: the second request finds it cached."""
+    async with _client(vllm) as client:
+        for question in ("What is the capital of Norway?", "What is the capital of Peru?"):
+            answer = await client.chat.completions.create(
+                model="default", messages=[{"role": "user", "content": question}], max_tokens=4
+            )
+
+    assert answer.usage is not None
+    details = answer.usage.prompt_tokens_details
+    assert details is not None
+    assert (details.cached_tokens or 0) > 0.8 * answer.usage.prompt_tokens
+
+
+async def test_vllm_stops_working_for_a_client_that_left(vllm: Serving) -> None:
+    """When the client closes the connection, vLLM's running requests go to none."""
+    engine = next(m[1] for line in vllm.lines if (m := re.search(r"state=up url=(\S+)/v1", line)))
+    body = {"model": "default", "messages": HELLO, "max_tokens": 4000}
+    async with aiohttp.ClientSession() as session:
+        asking = asyncio.create_task(session.post(f"{vllm.url}/chat/completions", json=body))
+        await _running(session, engine, 1)
+        asking.cancel()
+        await asyncio.wait({asking})
+        await _running(session, engine, 0)
+
+
+async def _running(session: aiohttp.ClientSession, engine: str, count: int) -> None:
+    """Wait until vLLM works on this many requests."""
+    for _ in range(300):
+        async with session.get(f"{engine}/metrics") as response:
+            text = await response.text()
+        found = re.search(r"^vllm:num_requests_running\{[^}]*\} ([\d.]+)", text, re.MULTILINE)
+        if found and float(found[1]) == count:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"vLLM never had {count} running requests")
