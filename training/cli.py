@@ -19,8 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from guard.errors import PolicyError
 from guard.policy.load import load_policy
 from training.errors import TrainingError
+from training.export import merge
 from training.recipe import load_recipe
-from training.stages import STAGES, run_stage, up_to_date
+from training.stages import STAGES, run_stage, stages_of, up_to_date
 
 app = typer.Typer(
     name="training",
@@ -72,6 +73,12 @@ def generate(recipe: RecipePath) -> None:
     _stage("generate", recipe)
 
 
+@app.command()
+def judge(recipe: RecipePath) -> None:
+    """Have every completion graded by the judge, k times."""
+    _stage("judge", recipe)
+
+
 @app.command("filter")
 def filter_(recipe: RecipePath) -> None:
     """Keep completions whose citations, verdict, answer and score hold; count every drop."""
@@ -85,9 +92,31 @@ def sft(recipe: RecipePath) -> None:
 
 
 @app.command()
+def rl(recipe: RecipePath) -> None:
+    """Reinforce the fine-tuned student with rewards on its answers."""
+    _stage("rl", recipe)
+
+
+@app.command()
 def evaluate(recipe: RecipePath) -> None:
     """Measure refusal, over-refusal, citations and capability, before and after."""
     _stage("evaluate", recipe)
+
+
+@app.command("export")
+def export_(recipe: RecipePath) -> None:
+    """Write adapter, card and report into the folder that is served."""
+    _stage("export", recipe)
+
+
+@app.command("merge")
+def merge_(
+    base: Annotated[str, typer.Argument(help="The base checkpoint's folder or public name.")],
+    adapter: Annotated[Path, typer.Argument(help="The exported folder.")],
+    out: Annotated[Path, typer.Argument(help="Where the merged checkpoint goes.")],
+) -> None:
+    """Write base and adapter as one checkpoint."""
+    merge(base, adapter, out)
 
 
 @app.command()
@@ -101,7 +130,7 @@ def run(
     policy = load_policy(loaded.policy)
     if until and until not in STAGES:
         raise TrainingError(f"--until {until}: the stages are {', '.join(STAGES)}")
-    for name in STAGES:
+    for name in stages_of(loaded):
         if not force and up_to_date(name, loaded, policy):
             console.print(f"[bold]{name}[/bold] is up to date")
         else:

@@ -2,10 +2,12 @@
 
     prompts   pairs, ordinary, policy, imports -> prompts.jsonl
     generate  prompts.jsonl                    -> completions.jsonl
-    judge     prompts, completions             -> judgements.jsonl
+    judge     prompts, completions             -> judgements.jsonl (where the filter requires it)
     filter    prompts, completions, judgements -> examples.jsonl
     sft       examples.jsonl                   -> sft/model
+    rl        prompts.jsonl, sft/model         -> rl/model (where the recipe has [rl])
     evaluate  evaluation sets, sft/model       -> evaluation/report.json
+    export    sft/model, report, manifests     -> the folder that is served
 
 Every stage writes ``manifests/<stage>.json`` with a key over its settings and the digests of its inputs;
 ``run`` leaves out stages whose key has not changed.
@@ -26,6 +28,7 @@ from training.endpoint import Cache, ask_all
 from training.errors import DataError, RecipeError
 from training.evaluate import GSM8K_TOKENS, Sampler, as_markdown, ask_set, grader_error, measure, report_json
 from training.evaluation_sets import Item, load_set
+from training.export import export
 from training.files import (
     file_digest,
     manifest_key,
@@ -37,6 +40,7 @@ from training.files import (
 )
 from training.generate import generate
 from training.intervals import Share
+from training.judge import judge
 from training.local import LocalModel
 from training.recipe import Endpoint, Recipe
 from training.records import Completion, Example, Judgement, Prompt, user
@@ -117,6 +121,20 @@ def whole(text: str) -> str:
     return text[: end + 1].rstrip() if end > 0 else ""
 
 
+def judge_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, Any]:
+    """Have every completion graded."""
+    run = recipe.run_dir
+    endpoint = needed(recipe.judge_endpoint, "judge_endpoint", "judge")
+    prompts = read_rows(run / "prompts.jsonl", Prompt)
+    completions = read_rows(run / "completions.jsonl", Completion)
+    with Cache(run / "cache.sqlite") as cache, progress(len(completions)) as advance:
+        judgements, counts = judge(
+            recipe.judge, endpoint, cache, prompts, completions, policy, lambda: advance(1)
+        )
+    write_rows(run / "judgements.jsonl", judgements)
+    return counts
+
+
 def filter_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, Any]:
     """Keep what may be trained on."""
     run = recipe.run_dir
@@ -137,6 +155,20 @@ def sft_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, A
 
     examples = read_rows(recipe.run_dir / "examples.jsonl", Example)
     return train(recipe, examples, policy, recipe.run_dir / "sft")
+
+
+def rl_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, Any]:
+    """Reinforce what the reward functions ask for."""
+    from training.grpo import endpoint_judge, reinforce
+
+    if recipe.rl is None:
+        raise RecipeError("recipe", ["stage rl needs an [rl] table"])
+    prompts = read_rows(recipe.run_dir / "prompts.jsonl", Prompt)
+    with Cache(recipe.run_dir / "cache.sqlite") as cache:
+        grader = None
+        if recipe.rl.judge:
+            grader = endpoint_judge(needed(recipe.judge_endpoint, "judge_endpoint", "rl"), cache, policy)
+        return reinforce(recipe, recipe.rl, prompts, policy, grader)
 
 
 def evaluate_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, Any]:
@@ -222,6 +254,13 @@ def _checkpoint(name: str, recipe: Recipe) -> LocalModel:
     return LocalModel(str(trained))
 
 
+def export_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, Any]:
+    """Write what is served."""
+    facts = export(recipe, policy)
+    write_json(recipe.run_dir / "exported.json", facts)
+    return facts
+
+
 def needed(endpoint: Endpoint | None, table: str, stage: str) -> Endpoint:
     """An endpoint that a stage cannot do without.
 
@@ -238,6 +277,9 @@ STAGES: dict[str, Stage] = {
     "generate": Stage(
         generate_stage, ("generate", "teacher", "student"), ("prompts.jsonl",), "completions.jsonl"
     ),
+    "judge": Stage(
+        judge_stage, ("judge", "judge_endpoint"), ("prompts.jsonl", "completions.jsonl"), "judgements.jsonl"
+    ),
     "filter": Stage(
         filter_stage,
         ("filter",),
@@ -245,10 +287,24 @@ STAGES: dict[str, Stage] = {
         "examples.jsonl",
     ),
     "sft": Stage(sft_stage, ("sft", "student", "seed"), ("examples.jsonl",), "sft/model"),
+    "rl": Stage(rl_stage, ("rl", "student", "seed"), ("prompts.jsonl", "sft/model"), "rl/model"),
     "evaluate": Stage(
         evaluate_stage, ("evaluate", "student", "seed"), ("sft/model", "rl/model"), "evaluation/report.json"
     ),
+    "export": Stage(
+        export_stage, ("export",), ("sft/model", "rl/model", "evaluation/report.json"), "exported.json"
+    ),
 }
+
+
+def stages_of(recipe: Recipe) -> list[str]:
+    """The stages that this recipe has, in order."""
+    absent = set()
+    if not recipe.filter.require_judge:
+        absent.add("judge")
+    if recipe.rl is None:
+        absent.add("rl")
+    return [name for name in STAGES if name not in absent]
 
 
 def stage_key(name: str, recipe: Recipe, policy: Policy) -> str:

@@ -1,0 +1,152 @@
+"""Stage ``rl``: GRPO from the SFT model, with reward functions and nothing else of our own.
+
+Reads ``prompts.jsonl`` and ``sft/model``, writes ``rl/model`` and ``rl/log.json``. Half of the prompts must
+be refused or completed safely, half answered, drawn from the hand-written pairs. On a CPU the rollouts
+are plain ``generate``; ``vllm = "colocate"`` or ``"server"`` hands them to vLLM. Watch
+``frac_reward_zero_std``, ``completions/mean_length`` and ``entropy`` in the log.
+
+Left out: tool calls, and a judge that sees the thinking.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from guard.policy.model import Policy, Ruling
+from training.compact import use_compact_head
+from training.endpoint import Cache, ask_all
+from training.errors import DataError
+from training.files import write_json
+from training.generate import spec
+from training.judge import answer_request, expected_score
+from training.recipe import Endpoint, Recipe, Rl
+from training.records import Prompt
+from training.rewards import AnswerJudge, make_reward
+from training.sft import last_checkpoint
+
+
+def balanced(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
+    """Training prompts with known rulings, half of them to be answered in full.
+
+    Raises:
+        DataError: One of the halves is empty.
+    """
+    known = [p for p in prompts if p.split == "train" and p.source == "pairs" and p.variant == "plain"]
+    random.Random(seed).shuffle(known)
+    allowed = [p for p in known if p.ruling is Ruling.COMPLY]
+    limited = [p for p in known if p.ruling in {Ruling.REFUSE, Ruling.SAFE_COMPLETE}]
+    half = min(len(allowed), len(limited), (count + 1) // 2)
+    if half == 0:
+        raise DataError("rl needs hand-written pairs with allowed and not allowed prompts")
+    return [p for pair in zip(allowed[:half], limited[:half], strict=True) for p in pair]
+
+
+def endpoint_judge(endpoint: Endpoint, cache: Cache, policy: Policy) -> AnswerJudge:
+    """The judge endpoint as a grader of answers."""
+
+    def grade(
+        requests: Sequence[str], answers: Sequence[str], sections: Sequence[str | None]
+    ) -> list[float | None]:
+        bodies = [
+            answer_request(request, answer, spec(policy, policy.section[name]) if name else "")
+            for request, answer, name in zip(requests, answers, sections, strict=True)
+        ]
+        return [expected_score(choices[0]) for choices in ask_all(endpoint, cache, bodies)]
+
+    return grade
+
+
+def reinforce(
+    recipe: Recipe, settings: Rl, prompts: Sequence[Prompt], policy: Policy, judge: AnswerJudge | None
+) -> dict[str, Any]:
+    """Train; the facts for the manifest.
+
+    Raises:
+        DataError: There is no SFT model, or there are no prompts.
+    """
+    import torch
+    from datasets import Dataset
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    start = recipe.run_dir / "sft" / "model"
+    out = recipe.run_dir / "rl"
+    if not start.exists():
+        raise DataError(f"{start} does not exist; did stage sft run?")
+    set_seed(recipe.seed)
+    chosen = balanced(prompts, settings.steps * settings.prompts_per_step, recipe.seed)
+    adapter = (start / "adapter_config.json").exists()
+    tokenizer = AutoTokenizer.from_pretrained(start, padding_side="left")
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        recipe.student if adapter else start, dtype=torch.float32
+    )
+    if adapter:
+        model = PeftModel.from_pretrained(model, start, is_trainable=True)
+    dataset = Dataset.from_list(
+        [
+            {
+                "prompt": [m.model_dump() for m in p.messages],
+                "ruling": p.ruling.value if p.ruling else "",
+                "section": p.section,
+            }
+            for p in chosen
+        ]
+    )
+    checkpoints = out / "checkpoints"
+    on_gpu = torch.cuda.is_available()
+    arguments = GRPOConfig(
+        output_dir=str(checkpoints),
+        max_steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        beta=settings.kl,
+        num_generations=settings.generations,
+        per_device_train_batch_size=settings.generations * settings.prompts_per_step,
+        max_completion_length=settings.max_tokens,
+        temperature=settings.temperature,
+        use_vllm=settings.vllm != "off",
+        vllm_mode="server" if settings.vllm == "server" else "colocate",
+        bf16=settings.bf16,
+        gradient_checkpointing=False,
+        logging_steps=1,
+        save_steps=settings.save_steps,
+        save_total_limit=2,
+        seed=recipe.seed,
+        report_to=[],
+        use_cpu=not on_gpu,
+        dataloader_pin_memory=on_gpu,
+    )
+    reward = make_reward(
+        policy,
+        citation_weight=settings.citation_weight,
+        refusal_penalty=settings.refusal_penalty,
+        judge=judge,
+    )
+    trainer = GRPOTrainer(
+        model=model, reward_funcs=[reward], args=arguments, train_dataset=dataset, processing_class=tokenizer
+    )
+    use_compact_head(trainer.model)
+    last = last_checkpoint(checkpoints)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    trainer.save_model(str(out / "model"))
+    tokenizer.save_pretrained(out / "model")
+    history = [entry for entry in trainer.state.log_history if "reward" in entry]
+    write_json(out / "log.json", history)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return {
+        "steps": trainer.state.global_step,
+        "prompts": len(chosen),
+        "judge": judge is not None,
+        "reward_first_10": _mean(history[:10]),
+        "reward_last_10": _mean(history[-10:]),
+        "resumed": last is not None,
+    }
+
+
+def _mean(history: Sequence[dict[str, Any]]) -> float | None:
+    rewards = [float(entry["reward"]) for entry in history]
+    return round(sum(rewards) / len(rewards), 4) if rewards else None
