@@ -13,9 +13,9 @@ from guard.policy.model import Ruling
 
 _RULING = r"(?:comply|safe[_\s-]?complet(?:e|ion)|refuse)"
 _MARKER = r"(?:decision|verdict)[*_\s]*[:=][\s*_`\"'\[(]*"
-_OR = r"[\s*_`\"'\])]*(?:[,|/]\s*(?:or\s+)?|or\s+)[\s*_`\"'\[(]*"
+_OR = r"[ \t*_`\"'\])]*(?:[,|/][ \t]*(?:or[ \t]+)?|or[ \t]+)[ \t*_`\"'\[(]*"
 _DECISION = re.compile(
-    rf"\b{_MARKER}(?P<choice>{_RULING}(?:{_OR}(?:{_MARKER})?{_RULING})*)(?![a-z_])", re.IGNORECASE
+    rf"(?<![a-z]){_MARKER}(?P<choice>{_RULING}(?:{_OR}(?:{_MARKER})?{_RULING})*)(?![a-z_])", re.IGNORECASE
 )
 _ONE_RULING = re.compile(_RULING, re.IGNORECASE)
 _LINE_START = re.compile(
