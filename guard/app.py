@@ -18,6 +18,7 @@ from starlette.routing import Route
 from guard.api.chat import chat_completions
 from guard.api.errors import EXCEPTION_HANDLERS
 from guard.api.health import healthz, metrics, readyz
+from guard.api.messages import count_tokens, messages
 from guard.api.models import get_model, list_models
 from guard.api.responses import (
     cancel_response,
@@ -72,6 +73,8 @@ def create_app(service: Service) -> Starlette:
             Route("/v1/responses/{response_id}", delete_response, methods=["DELETE"]),
             Route("/v1/responses/{response_id}/cancel", cancel_response, methods=["POST"]),
             Route("/v1/responses/{response_id}/input_items", list_input_items, methods=["GET"]),
+            Route("/v1/messages", messages, methods=["POST"]),
+            Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
             Route("/v1/models", list_models),
             Route("/v1/models/{name:path}", get_model),
             Route("/healthz", healthz),

@@ -42,7 +42,9 @@ async def messages(request: Request) -> WholeAnswer | StreamedAnswer:
         return WholeAnswer(
             service.pipeline, prepared, lambda choices: message(prepared, choices[0], show_thinking=shown)
         )
-    writer = EventWriter(prepared, show_thinking=shown, input_tokens=estimated_tokens(prepared))
+    writer = EventWriter(
+        prepared, show_thinking=shown, input_tokens=estimated_tokens(prepared.system, prepared.exchange)
+    )
     return StreamedAnswer(service.pipeline, prepared, writer, service.ping_seconds, ping=writer.ping)
 
 
@@ -51,7 +53,8 @@ async def count_tokens(request: Request) -> Response:
     opened = await open_request(request, Conversation)
     opened.service.check_model(opened.asked.model)
     prepared = opened.service.pipeline.prepare(_exchange(opened), opened.snapshot)
-    return JSONResponse({"input_tokens": estimated_tokens(prepared)}, headers=guard_headers(prepared))
+    tokens = estimated_tokens(prepared.system, prepared.exchange)
+    return JSONResponse({"input_tokens": tokens}, headers=guard_headers(prepared))
 
 
 def admit(opened: Opened[MessagesRequest]) -> Exchange:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from guard.pipeline.exchange import Prepared
+from guard.pipeline.exchange import Exchange
 from guard.pipeline.messages import Message
 from guard.policy.compose import estimate_tokens
 
@@ -22,16 +22,19 @@ TOKENS_PER_IMAGE = 1600
 """About what large images take with models that see."""
 
 
-def estimated_tokens(prepared: Prepared) -> int:
-    """Tokens of the whole prompt: policy, system prompt, tools, messages."""
-    exchange = prepared.exchange
-    rest = list(dropwhile(lambda message: message["role"] == "system", exchange.messages))
-    tools = exchange.sampling.get("tools")
-    texts = [prepared.system, *(text for message in rest for text in _texts(message))]
-    if tools:
+def estimated_tokens(system: str, exchange: Exchange) -> int:
+    """Tokens of a whole prompt.
+
+    Args:
+        system: As composed: the policy and the application's own system prompt.
+        exchange: The messages, and the tools among what is forwarded.
+    """
+    messages = list(dropwhile(lambda message: message["role"] == "system", exchange.messages))
+    texts = [system, *(text for message in messages for text in _texts(message))]
+    if tools := exchange.sampling.get("tools"):
         texts.append(orjson.dumps(tools).decode())
-    images: int = sum(part.get("type") == "image_url" for message in rest for part in _parts(message))
-    return sum(map(_tokens, texts)) + TOKENS_PER_TURN * (len(rest) + 1) + TOKENS_PER_IMAGE * images
+    images: int = sum(part["type"] == "image_url" for message in messages for part in _parts(message))
+    return sum(map(_tokens, texts)) + TOKENS_PER_TURN * (len(messages) + 1) + TOKENS_PER_IMAGE * images
 
 
 def _texts(message: Message) -> Iterator[str]:

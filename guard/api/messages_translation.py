@@ -17,18 +17,22 @@ from guard.pipeline.messages import Message
 
 Block = dict[str, Any]
 
+_THINKING = frozenset({"thinking", "redacted_thinking"})
+"""What is not said to anybody: a turn that holds nothing else is none."""
+
 
 def chat_messages(asked: Conversation) -> list[Message]:
     """The conversation, system prompt first."""
     system = _blocks(asked.system or "")
     messages = [{"role": "system", "content": _joined(system)}] if _joined(system) else []
     turns = [(message["role"], _blocks(message["content"])) for message in cast(list[Any], asked.messages)]
+    turns = [(role, blocks) for role, blocks in turns if any(b["type"] not in _THINKING for b in blocks)]
     for role, group in groupby(turns, key=lambda turn: turn[0]):
         blocks = [block for _, turn in group for block in turn]
         if role == "user":
             messages.extend(_user(blocks))
         elif role == "assistant":
-            messages.extend(_assistant(blocks))
+            messages.append(_assistant(blocks))
         else:
             messages.append({"role": "system", "content": _joined(blocks)})
     return messages
@@ -97,17 +101,17 @@ def _user(blocks: Sequence[Block]) -> Iterator[Message]:
         yield {"role": "user", "content": _joined(parts)}
 
 
-def _assistant(blocks: Sequence[Block]) -> Iterator[Message]:
-    """One message; none where the turn was only thinking. The thinking goes to the record alone."""
-    message: Message = {"role": "assistant", "content": _joined(blocks) or None}
+def _assistant(blocks: Sequence[Block]) -> Message:
+    """One message; the thinking in it goes to the record alone."""
+    message: Message = {"role": "assistant", "content": _joined(blocks)}
     calls = [_call(block) for block in blocks if block["type"] == "tool_use"]
     if calls:
         message["tool_calls"] = calls
+        message["content"] = message["content"] or None
     thinking = "\n".join(block["thinking"] for block in blocks if block["type"] == "thinking")
     if thinking:
         message["reasoning"] = thinking
-    if message["content"] or calls:
-        yield message
+    return message
 
 
 def _call(block: Block) -> Block:
