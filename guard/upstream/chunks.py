@@ -31,8 +31,10 @@ class ChunkReader:
         """Start at the beginning of a stream."""
         self.done = False
         """Whether ``[DONE]`` was read; what follows it is not looked at."""
+        self.begun = False
+        """Whether anything was generated; the chunk with the role may come long before that."""
         self._parser = SseParser()
-        self._begun: set[int] = set()
+        self._seen: set[int] = set()
         self._finished: set[int] = set()
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
@@ -60,7 +62,7 @@ class ChunkReader:
             except EventTooLarge as error:
                 raise bad_answer(str(error)) from error
             yield from self._chunks(events)
-        if not self._finished or not self._begun <= self._finished:
+        if not self._finished or not self._seen <= self._finished:
             raise broken("The engine ended its stream before it had finished the answer.")
 
     def check(self, value: object) -> Chunk:
@@ -79,11 +81,14 @@ class ChunkReader:
         for choice in choices:
             if not isinstance(choice, dict) or not isinstance(index := choice.get("index", 0), int):
                 raise bad_answer("a choice in the engine's stream is malformed")
-            if not isinstance(choice.get("delta"), dict):
-                choice["delta"] = {}
-            self._begun.add(index)
+            if not isinstance(delta := choice.get("delta"), dict):
+                choice["delta"] = delta = {}
+            self._seen.add(index)
             if choice.get("finish_reason"):
                 self._finished.add(index)
+                self.begun = True
+            elif not self.begun:
+                self.begun = any(value for name, value in delta.items() if name != "role")
         return value
 
     def _chunks(self, events: list[bytes | Event]) -> Iterator[Chunk]:

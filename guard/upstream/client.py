@@ -10,8 +10,9 @@ What shaped it, besides that:
   per open stream must not queue the hundred-and-first behind them.
 - vLLM closes idle connections after 5 s. Ours are dropped after 2 s, and a request that still meets a
   closing connection before the first byte of an answer is sent once more, never after that byte.
-- An engine may think in its queue for minutes before the first byte and must not stall for as long
-  between two chunks; these are two timeouts, so aiohttp's one read timeout is not used.
+- A request may wait in the engine's queue for minutes before its first token, and must not stall for
+  as long between two chunks; these are two timeouts, so aiohttp's one read timeout is not used. The
+  first *chunk* tells nothing: transformers serve sends the role before it looks at the prompt.
 """
 
 from __future__ import annotations
@@ -56,9 +57,10 @@ class Upstream:
             base_url: The engine's address, with or without ``/v1``.
             api_key: Sent as a bearer token; no such header when left out.
             connect_timeout: Seconds to open a connection.
-            first_byte_timeout: Seconds from sending a request to the first byte of its body, the
+            first_byte_timeout: Seconds from sending a request to the first token of its answer, the
                 wait in the engine's queue and the reading of the prompt included.
-            idle_timeout: Seconds between two reads of a body.
+            idle_timeout: Seconds between two reads of a body; a comment that an engine sends to
+                keep a connection alive counts.
             total_timeout: Seconds for one whole exchange.
             max_connections: Most connections at once; 0 sets no limit.
             keepalive: Seconds an idle connection is kept; keep it below the engine's own.
@@ -141,6 +143,8 @@ class Upstream:
                     await drain(response)
                     break
                 deadline = min(loop.time() + self._idle_timeout, last)
+                if not reader.begun:
+                    deadline = max(deadline, first_byte)
             for chunk in reader.finish():
                 yield chunk
         finally:

@@ -305,7 +305,8 @@ async def test_an_engine_that_is_not_there_is_unreachable() -> None:
     [
         ("first_byte_timeout", Reply.drop(STALL)),
         ("first_byte_timeout", Reply.sse([STALL])),
-        ("idle_timeout", Reply.sse([chat_events("Hello.")[0], STALL])),
+        ("first_byte_timeout", Reply.sse([chat_events("Hello.")[0], STALL])),
+        ("idle_timeout", Reply.sse([*chat_events("Hello.")[:2], STALL])),
         ("total_timeout", Reply.drop(STALL)),
         ("total_timeout", Reply.sse([chat_events("Hello.")[0], STALL])),
         ("total_timeout", Reply((STALL,), headers={"content-type": "application/json"})),
@@ -316,7 +317,7 @@ async def test_each_timeout_ends_a_stalled_exchange(
 ) -> None:
     """A stall before the head, before the body or inside it ends as a timeout and disconnects."""
     engine.script(reply)
-    settings: dict[str, Any] = {setting: 0.05}
+    settings: dict[str, Any] = {"idle_timeout": 0.01, setting: 0.05}
     upstream = Upstream(engine.base_url, **settings)
     await upstream.start()
 
