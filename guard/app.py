@@ -15,6 +15,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from guard.api.admin import get_record, list_policies, list_records, reload_policy
 from guard.api.chat import chat_completions
 from guard.api.errors import EXCEPTION_HANDLERS
 from guard.api.health import healthz, metrics, readyz
@@ -77,6 +78,10 @@ def create_app(service: Service) -> Starlette:
             Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
             Route("/v1/models", list_models),
             Route("/v1/models/{name:path}", get_model),
+            Route("/guard/v1/records", list_records),
+            Route("/guard/v1/records/{id}", get_record),
+            Route("/guard/v1/policies", list_policies),
+            Route("/guard/v1/policies/{name}/reload", reload_policy, methods=["POST"]),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
@@ -123,7 +128,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             settings.retrieval_limits(),
         )
         for active in policies.values():
-            await _watch_policy(stack, active, store, meters)
+            await _watch_policy(stack, active)
         meters.audit_pending.set_function(lambda: writer.pending)
         meters.audit_spilled.set_function(lambda: writer.spilled)
         limits = settings.limits
@@ -131,6 +136,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             keys=KeyRing(settings.callers()),
             policies=policies,
             pipeline=pipeline,
+            records=store,
             responses=ResponseStore(store),
             models=lambda: link.models,
             limits=RequestLimits(
@@ -192,6 +198,14 @@ async def _enter_policy(active: ActivePolicy, store: AuditStore, meters: Metrics
         log.error("earlier policy versions unknown", policy=policy.name, reason=str(error))
     await _store_policy(policy, store)
 
+    async def reloaded(result: ReloadResult) -> None:
+        meters.reloads.labels(active.name, "changed" if result.changed else "rejected").inc()
+        if result.changed:
+            meters.show_policy(active.snapshot.policy)
+            await _store_policy(active.snapshot.policy, store)
+
+    active.tell(reloaded)
+
 
 async def _store_policy(policy: Policy, store: AuditStore) -> None:
     try:
@@ -200,19 +214,10 @@ async def _store_policy(policy: Policy, store: AuditStore) -> None:
         log.error("policy version not stored", digest=policy.digest[:12], reason=str(error))
 
 
-async def _watch_policy(
-    stack: AsyncExitStack, active: ActivePolicy, store: AuditStore, meters: Metrics
-) -> None:
+async def _watch_policy(stack: AsyncExitStack, active: ActivePolicy) -> None:
     """Reload the policy whenever its files change, until the stack is closed."""
     stop = asyncio.Event()
-
-    async def reloaded(result: ReloadResult) -> None:
-        meters.reloads.labels(active.name, "changed" if result.changed else "rejected").inc()
-        if result.changed:
-            meters.show_policy(active.snapshot.policy)
-            await _store_policy(active.snapshot.policy, store)
-
-    task = asyncio.create_task(active.watch(reloaded, stop))
+    task = asyncio.create_task(active.watch(stop))
 
     async def end() -> None:
         stop.set()

@@ -49,7 +49,9 @@ def serve(
     card: Annotated[Path | None, Opt(help="model-card.json of a model trained on the policy.")] = None,
     spec: Annotated[str | None, Opt(help="Policy text in prompts: retrieved or drift.")] = None,
     mode: Annotated[str | None, Opt(help="What is done about findings: observe or enforce.")] = None,
-    database: Annotated[str | None, Opt(help="SQLite path or postgresql:// URL of the records.")] = None,
+    database: Annotated[
+        str | None, Opt(help="SQLite path or postgresql:// URL of the records.", envvar="GUARD_DATABASE")
+    ] = None,
     config: Annotated[Path | None, Opt(help="TOML file with settings.", envvar="GUARD_CONFIG")] = None,
 ) -> None:
     """Serve the guarded endpoint until Ctrl-C or SIGTERM."""

@@ -9,6 +9,7 @@ from typing import cast
 from starlette.requests import Request
 
 from guard.audit.responses import ResponseStore
+from guard.audit.store import AuditStore
 from guard.errors import NotFound
 from guard.keys import Caller, KeyRing
 from guard.pipeline.pipeline import Pipeline
@@ -42,6 +43,7 @@ class Service:
     policies: Mapping[str, ActivePolicy]
     """By name; the first is the default."""
     pipeline: Pipeline
+    records: AuditStore
     responses: ResponseStore
     """What clients come back to by its id."""
     models: Callable[[], tuple[str, ...]]

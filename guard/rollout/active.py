@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class ActivePolicy:
         self._encoder = encoder
         self._cache = SectionCache()
         self._reloading = asyncio.Lock()
+        self._told: Callable[[ReloadResult], Awaitable[None]] | None = None
         self.snapshot: Snapshot = build_snapshot(load_policy(folder, self._cache), encoder)
         self.problems: tuple[str, ...] = ()
         """Why the last reload was rejected; empty where the files and the snapshot agree."""
@@ -62,31 +63,41 @@ class ActivePolicy:
         """Let citations of these earlier versions count as stale rather than unknown."""
         self.snapshot = self.snapshot.remembering(earlier)
 
+    def tell(self, told: Callable[[ReloadResult], Awaitable[None]]) -> None:
+        """Call this after every reload that changed the policy or was rejected."""
+        self._told = told
+
     async def reload(self) -> ReloadResult:
         """Read the folder again; on success the new snapshot is in force when this returns."""
         async with self._reloading:  # two edits in a row: the later one must win
-            started = time.perf_counter()
-            old = self.snapshot
-            try:
-                new = await asyncio.to_thread(self._build, old)
-            except PolicyError as error:
-                self.problems = tuple(map(str, error.problems))
-                log.error("policy rejected", folder=str(self.folder), problems=self.problems)
-                return ReloadResult(False, self.problems, time.perf_counter() - started)
-            self.problems = ()
-            if new is old:
-                return ReloadResult(False, (), time.perf_counter() - started)
-            self.snapshot = new
-            seconds = time.perf_counter() - started
-            log.info(
-                "policy in force",
-                policy=new.policy.name,
-                version=new.policy.version,
-                digest=new.policy.digest[:12],
-                before=old.policy.digest[:12],
-                seconds=round(seconds, 3),
-            )
-            return ReloadResult(True, (), seconds)
+            result = await self._reload()
+        if self._told and (result.changed or result.problems):
+            await self._told(result)
+        return result
+
+    async def _reload(self) -> ReloadResult:
+        started = time.perf_counter()
+        old = self.snapshot
+        try:
+            new = await asyncio.to_thread(self._build, old)
+        except PolicyError as error:
+            self.problems = tuple(map(str, error.problems))
+            log.error("policy rejected", folder=str(self.folder), problems=self.problems)
+            return ReloadResult(False, self.problems, time.perf_counter() - started)
+        self.problems = ()
+        if new is old:
+            return ReloadResult(False, (), time.perf_counter() - started)
+        self.snapshot = new
+        seconds = time.perf_counter() - started
+        log.info(
+            "policy in force",
+            policy=new.policy.name,
+            version=new.policy.version,
+            digest=new.policy.digest[:12],
+            before=old.policy.digest[:12],
+            seconds=round(seconds, 3),
+        )
+        return ReloadResult(True, (), seconds)
 
     def _build(self, old: Snapshot) -> Snapshot:
         policy = load_policy(self.folder, self._cache)
@@ -94,20 +105,14 @@ class ActivePolicy:
             raise PolicyError([_renamed(self.folder, old.policy.name, policy.name)])
         return old if policy.digest == old.policy.digest else build_snapshot(policy, self._encoder, old)
 
-    async def watch(self, reloaded: Callable[[ReloadResult], Awaitable[None]], stop: asyncio.Event) -> None:
+    async def watch(self, stop: asyncio.Event) -> None:
         """Reload whenever a file of the folder changes, until ``stop`` is set.
 
-        Symlinks are followed by watching the parents as well, so that the swap of a Kubernetes
-        ConfigMap's ``..data`` link is seen. A failing reload never ends the watch.
+        The swap of a Kubernetes ConfigMap's ``..data`` link is a change in the folder like any
+        other. A rejected reload does not end the watch.
         """
-        async for _ in self._changes(stop):
-            result = await self.reload()
-            if result.changed or result.problems:
-                await reloaded(result)
-
-    async def _changes(self, stop: asyncio.Event) -> AsyncIterator[None]:
         async for _ in awatch(self.folder, stop_event=stop, step=SETTLE_MS, recursive=True):
-            yield
+            await self.reload()
 
 
 def _renamed(folder: Path, old: str, new: str) -> Problem:
