@@ -34,7 +34,10 @@ _MENTION = re.compile(
     re.IGNORECASE,
 )
 _ONE_ID = re.compile(_ID)
-_QUOTE = re.compile(r"[^\S\n]*(?:[:,(*_–—-][^\S\n]*)*[\"“”„«](?P<quote>[^\"“”„«»\n]{1,600})[\"“”»]")
+_QUOTE = re.compile(
+    r"[^\S\n]*(?:[:,(*_–—-][^\S\n]*)*"
+    r"[\"“”„«](?P<quote>(?:[^\"“”„«»\n\[]|\[(?:…|\.{3})\]){1,600})[\"“”»]"
+)
 _LEFT_OUT = re.compile(r"\[?(?:…|\.{3})\]?")
 _RULING = re.compile(rf"(?:{'|'.join(Ruling)}):\s*")
 _NEGATION = re.compile(r"not|no|none|never|neither|nor|nobody|nothing|without|unless|except|only|\w+n't")
@@ -82,8 +85,9 @@ class Citation:
 
 
 def find_mentions(thinking: str) -> Iterator[Mention]:
-    """Every clause id that is cited, in order of appearance."""
-    for match in _MENTION.finditer(thinking):
+    """Every clause id that is cited, in order of appearance; quoted words cite nothing themselves."""
+    end = 0
+    while match := _MENTION.search(thinking, end):
         quoted = _QUOTE.match(thinking, match.end())
         quote = " ".join(quoted["quote"].split()) if quoted else ""
         end = quoted.end() if quoted else match.end()
@@ -195,7 +199,7 @@ def _between(text: str, start: int, end: int, said: list[str]) -> list[str]:
     """The text's words from the first to the last that was said, looked for around this span."""
     found = list(_WORD.finditer(text))
     near = [at for at, word in enumerate(found) if word.end() > start and word.start() < end]
-    words = [word[0] for word in found[max(near[0] - 1, 0) : near[-1] + 2]] if near else []
+    words = [word[0] for word in found[max(near[0] - 2, 0) : near[-1] + 3]] if near else []
     same = [op for op in LCSseq.opcodes(said, words) if op.tag == "equal"]
     return words[same[0].dest_start : same[-1].dest_end] if same else []
 
