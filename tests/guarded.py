@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import Any
 import aiohttp
 import orjson
 import uvicorn
-from guard.audit.query import Filter, find
 
 from guard.app import create_app, running
+from guard.audit.query import Filter, find
 from guard.audit.record import Record
 from guard.audit.store import AuditStore
 from guard.config import load_settings
@@ -51,6 +51,7 @@ class Guarded:
         """The body of a chat completion that must succeed."""
         status, _, body = await self.post(ask(content, **fields))
         assert status == 200, body
+        assert isinstance(body, dict)
         return body
 
     async def stream(self, content: str = "How do I sharpen a knife?", **fields: Any) -> Streamed:
@@ -105,7 +106,11 @@ def ask(content: str = "How do I sharpen a knife?", **fields: Any) -> dict[str, 
     return {"model": "default", "messages": [{"role": "user", "content": content}], **fields}
 
 
-def engine_reply(answer: str = "With a whetstone.", thinking: str = HARMLESS, **options: Any) -> Reply:
+def engine_reply(
+    answer: str | Sequence[str] = "With a whetstone.",
+    thinking: str | Sequence[str] = HARMLESS,
+    **options: Any,
+) -> Reply:
     """What a vLLM with a reasoning parser sends."""
     return Reply.sse(chat_events(answer, thinking, **options))
 

@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,8 +167,10 @@ def _process(command: list[str], url: str, environment: dict[str, str] | None = 
         process.wait(30)
 
 
-def _run(folder: Path, server: Iterator[str], options: argparse.Namespace) -> dict[int, Figures]:
-    with server as url:  # type: ignore[attr-defined]
+def _run(
+    folder: Path, server: AbstractContextManager[str], options: argparse.Namespace
+) -> dict[int, Figures]:
+    with server as url:
         _wrk(folder, url, 4, 2)  # warm-up
         return {count: _wrk(folder, url, count, options.seconds) for count in options.connections}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 
 from tests.guarded import HARMLESS, Guarded, engine_reply, guarded
 
-HELLO = [{"role": "user", "content": "How do I sharpen a knife?"}]
+HELLO: Any = [{"role": "user", "content": "How do I sharpen a knife?"}]
 
 
 class Step(BaseModel):
@@ -29,7 +30,7 @@ def _client(guard: Guarded) -> AsyncOpenAI:
 async def test_a_chat(tmp_path: Path) -> None:
     """chat.completions.create returns a typed completion; raw headers are there."""
     async with guarded(tmp_path) as guard, _client(guard) as client:
-        raw = await client.chat.completions.with_raw_response.create(model="default", messages=HELLO)  # type: ignore[arg-type]
+        raw = await client.chat.completions.with_raw_response.create(model="default", messages=HELLO)
         completion = raw.parse()
 
     assert completion.choices[0].message.content == "With a whetstone."
@@ -42,9 +43,7 @@ async def test_the_synchronous_client(tmp_path: Path) -> None:
     async with guarded(tmp_path) as guard:
         with OpenAI(base_url=guard.url, api_key="none") as client:
             completion = await asyncio.to_thread(
-                client.chat.completions.create,
-                model="default",
-                messages=HELLO,  # type: ignore[arg-type]
+                lambda: client.chat.completions.create(model="default", messages=HELLO)
             )
 
     assert completion.choices[0].message.content == "With a whetstone."
@@ -55,7 +54,7 @@ async def test_a_stream(tmp_path: Path) -> None:
     async with guarded(tmp_path) as guard, _client(guard) as client:
         stream = await client.chat.completions.create(
             model="default",
-            messages=HELLO,  # type: ignore[arg-type]
+            messages=HELLO,
             stream=True,
             stream_options={"include_usage": True},
         )
@@ -71,7 +70,7 @@ async def test_the_stream_helper(tmp_path: Path) -> None:
     async with (
         guarded(tmp_path) as guard,
         _client(guard) as client,
-        client.chat.completions.stream(model="default", messages=HELLO) as stream,  # type: ignore[arg-type]
+        client.chat.completions.stream(model="default", messages=HELLO) as stream,
     ):
         async for _ in stream:
             pass
@@ -85,8 +84,8 @@ async def test_tools(tmp_path: Path) -> None:
     reply = engine_reply("", HARMLESS, tool_calls=[("c1", "timer", '{"minutes": 5}')], finish="tool_calls")
     tools = [openai.pydantic_function_tool(Step, name="timer")]
     async with guarded(tmp_path, lambda request: reply) as guard, _client(guard) as client:
-        completion = await client.chat.completions.create(model="default", messages=HELLO, tools=tools)  # type: ignore[arg-type]
-        async with client.chat.completions.stream(model="default", messages=HELLO) as stream:  # type: ignore[arg-type]
+        completion = await client.chat.completions.create(model="default", messages=HELLO, tools=tools)
+        async with client.chat.completions.stream(model="default", messages=HELLO) as stream:
             final = await stream.get_final_completion()
 
     calls = completion.choices[0].message.tool_calls or []
@@ -103,7 +102,7 @@ async def test_parse(tmp_path: Path) -> None:
     async with guarded(tmp_path, lambda request: reply) as guard, _client(guard) as client:
         completion = await client.chat.completions.parse(
             model="default",
-            messages=HELLO,  # type: ignore[arg-type]
+            messages=HELLO,
             response_format=Step,
         )
 
@@ -118,7 +117,7 @@ async def test_parse_of_a_refusal(tmp_path: Path) -> None:
     async with guarded(tmp_path, lambda request: reply, **enforce) as guard, _client(guard) as client:
         completion = await client.chat.completions.parse(
             model="default",
-            messages=HELLO,  # type: ignore[arg-type]
+            messages=HELLO,
             response_format=Step,
         )
 
@@ -130,9 +129,9 @@ async def test_errors_are_the_sdks_own(tmp_path: Path) -> None:
     """A bad request raises the SDK's exception with the field; an unknown model is its NotFoundError."""
     async with guarded(tmp_path) as guard, _client(guard) as client:
         with pytest.raises(openai.BadRequestError) as bad:
-            await client.chat.completions.create(model="default", messages=HELLO, temperature=9)  # type: ignore[arg-type]
+            await client.chat.completions.create(model="default", messages=HELLO, temperature=9)
         with pytest.raises(openai.NotFoundError):
-            await client.chat.completions.create(model="nope", messages=HELLO)  # type: ignore[arg-type]
+            await client.chat.completions.create(model="nope", messages=HELLO)
 
     assert bad.value.param == "temperature"
 

@@ -181,7 +181,7 @@ async def test_a_forced_tool_on_vllm(vllm: Serving, choice: Any) -> None:
     names = [
         c.function.name for chunk in chunks for c in chunk.choices[0].delta.tool_calls or () if c.function
     ]
-    assert [call.function.name for call in calls] == ["set_timer"]  # type: ignore[union-attr]
+    assert [call.function.name for call in calls] == ["set_timer"]
     assert "set_timer" in names
 
 
