@@ -17,7 +17,9 @@ def test_both_names_of_the_reasoning_field_are_thinking(name: str) -> None:
     """Engines before and after the field was renamed are read alike."""
     reader = CallReader(thinking_opened=False)
 
-    assert reader.read(_chunk(**{name: "hm"})).thinking == "hm"
+    delta: dict[str, Any] = {name: "hm"}
+
+    assert reader.read(_chunk(**delta)).thinking == "hm"
 
 
 def test_tags_inside_content_are_thinking_even_beside_a_reasoning_field() -> None:
