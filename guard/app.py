@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from guard.api.admin import get_record, list_policies, list_records, reload_policy
 from guard.api.chat import chat_completions
+from guard.api.completions import completions
 from guard.api.errors import EXCEPTION_HANDLERS
 from guard.api.health import healthz, metrics, readyz
 from guard.api.messages import count_tokens, messages
@@ -74,6 +75,7 @@ def create_app(service: Service) -> Starlette:
             Route("/v1/responses/{response_id}", delete_response, methods=["DELETE"]),
             Route("/v1/responses/{response_id}/cancel", cancel_response, methods=["POST"]),
             Route("/v1/responses/{response_id}/input_items", list_input_items, methods=["GET"]),
+            Route("/v1/completions", completions, methods=["POST"]),
             Route("/v1/messages", messages, methods=["POST"]),
             Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
             Route("/v1/models", list_models),

@@ -28,6 +28,11 @@ class Shape:
     """The client parses the content, so a refusal of the guard goes into ``refusal`` alone."""
 
 
+def error_frame(error: ApiError) -> bytes:
+    """What closes a stream that fails, and no ``[DONE]``: what came before is not a whole answer."""
+    return b"data: " + orjson.dumps(error.body()) + b"\n\n"
+
+
 def head(prepared: Prepared, kind: str) -> dict[str, Any]:
     """The fields that a completion and each of its chunks begin with."""
     exchange = prepared.exchange
@@ -105,8 +110,8 @@ class ChunkWriter:
         return self._frame([], total(self._usages).body()) + DONE
 
     def failed(self, error: ApiError) -> bytes:
-        """An error frame, and no ``[DONE]``: what came before is not a whole answer."""
-        return b"data: " + orjson.dumps(error.body()) + b"\n\n"
+        """What closes the stream when an error comes after its beginning."""
+        return error_frame(error)
 
     def _delta(self, index: int, delta: dict[str, Any], reason: str | None = None) -> bytes:
         opening = b""
