@@ -1,0 +1,94 @@
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from guard.policy.model import Policy
+from training.rewards import make_reward
+
+SECRET = "UNSPOKEN"
+REFUSE = f'{SECRET} [VI4] "Plan or give attack detail for hurting"\nDecision: refuse'
+COMPLY = f'{SECRET} [VI9] "Take violent words in idioms"\nDecision: comply'
+
+
+def turn(thinking: str, answer: str) -> list[dict[str, str]]:
+    """A completion as TRL hands it over."""
+    return [{"role": "assistant", "content": f"<think>\n{thinking}\n</think>\n\n{answer}"}]
+
+
+REFUSAL = turn(REFUSE, "I'm sorry, but I can't help with that.")
+ANSWER = turn(COMPLY, "Aim for the corners.")
+
+
+def rewards(policy: Policy, completions: Sequence[Any], ruling: str, judge: Any = None) -> list[float | None]:
+    """The rewards of some completions to one prompt."""
+    reward = make_reward(policy, citation_weight=0.2, refusal_penalty=1.0, judge=judge)
+    count = len(completions)
+    return reward(
+        prompts=[[{"role": "user", "content": "REQUEST"}]] * count,
+        completions=completions,
+        ruling=[ruling] * count,
+        section=["violence"] * count,
+        completion_ids=[[1]] * count,
+    )
+
+
+def test_the_thinking_never_reaches_the_judge(policy: Policy) -> None:
+    """The judge gets requests, answers and sections; nothing of any thinking, closed or not."""
+    seen: list[object] = []
+
+    def judge(
+        requests: Sequence[str], answers: Sequence[str], sections: Sequence[str | None]
+    ) -> list[float | None]:
+        seen.append((list(requests), list(answers), list(sections)))
+        return [1.0] * len(answers)
+
+    unclosed = [{"role": "assistant", "content": f"<think>\n{REFUSE}"}]
+    again = [{"role": "assistant", "content": ANSWER[0]["content"] + f"\n<think>{SECRET}</think>\nMore."}]
+    rewards(policy, [REFUSAL, ANSWER, unclosed, again], "refuse", judge)
+    assert SECRET not in str(seen)
+    assert seen == [
+        (
+            ["REQUEST"] * 4,
+            [
+                "I'm sorry, but I can't help with that.",
+                "Aim for the corners.",
+                "",
+                "Aim for the corners.\n\nMore.",
+            ],
+            ["violence"] * 4,
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("completion", "ruling", "reward"),
+    [
+        (REFUSAL, "refuse", 1.2),
+        (ANSWER, "comply", 1.2),
+        (REFUSAL, "comply", 0.2 - 1.0),
+        (ANSWER, "refuse", 0.2),
+        (turn("Fine.\nDecision: comply", "Aim."), "comply", 1.0),
+        (turn('[VI99] "nothing"\nDecision: comply', "Aim."), "comply", 1.0),
+        (turn("No decision", "Aim."), "comply", 0.0),
+        (turn(COMPLY, ""), "comply", 0.0),
+        ([{"role": "assistant", "content": "Aim."}], "comply", 0.0),
+    ],
+)
+def test_gate_rubric_citations_and_penalty(
+    policy: Policy, completion: Any, ruling: str, reward: float
+) -> None:
+    """Each part has its effect and no other."""
+    assert rewards(policy, [completion], ruling) == [pytest.approx(reward)]
+
+
+def test_a_judge_that_cannot_be_read_gives_no_reward(policy: Policy) -> None:
+    """None to TRL, which leaves the sample out; the format gate still gives its zero."""
+    broken = turn("No decision", "Aim.")
+    assert rewards(policy, [REFUSAL, broken], "refuse", lambda r, a, s: [None, None]) == [None, 0.0]
+
+
+def test_the_judge_scales_the_rubric(policy: Policy) -> None:
+    """Continuous grades pass through."""
+    [reward] = rewards(policy, [REFUSAL], "refuse", lambda r, a, s: [0.5])
+    assert reward == pytest.approx(0.7)
