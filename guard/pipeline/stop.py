@@ -10,7 +10,7 @@ class StopCutter:
     """Feeds text through until a stop sequence completes; the sequence itself is not released."""
 
     def __init__(self, sequences: tuple[str, ...]) -> None:
-        """Cut at whichever of these comes first; none means that everything passes."""
+        """Cut at whichever of these is complete first; none means that everything passes."""
         self._sequences = tuple(filter(None, sequences))
         self._held = ""
         self.found = ""
@@ -26,9 +26,9 @@ class StopCutter:
         if not self._sequences or self.hit:
             return "" if self.hit else text
         text = self._held + text
-        found = [(at, sequence) for sequence in self._sequences if (at := text.find(sequence)) >= 0]
-        if found:
-            at, self.found = min(found)
+        ends = [(at + len(s), at, s) for s in self._sequences if (at := text.find(s)) >= 0]
+        if ends:  # of several, the first to be complete: that does not depend on how the text is split
+            _, at, self.found = min(ends)
             self._held = ""
             return text[:at]
         keep = max(_overlap(text, sequence) for sequence in self._sequences)

@@ -25,7 +25,7 @@ def test_the_sequence_itself_is_not_released() -> None:
 
 
 def test_the_earliest_of_several_sequences_cuts() -> None:
-    """Where two stop sequences occur, the one that begins first decides."""
+    """Where two stop sequences occur, the one that is complete first decides."""
     assert _cut(["a.b;c"], (";", ".")) == ("a", True)
 
 
