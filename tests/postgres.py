@@ -1,7 +1,7 @@
 """A real PostgreSQL server for tests, on a Unix socket in a folder of its own.
 
 The fixture ``postgres`` starts one server a session (a worker, under xdist), and ``postgres_url`` gives each
-test an empty database on it. Both skip where PostgreSQL is not installed.
+test an empty schema on it. Both skip where PostgreSQL is not installed.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ import pytest
 class PostgresServer:
     """Starts, stops, and starts again on the same data."""
 
-    def __init__(self, folder: Path, programs: Path) -> None:
+    def __init__(self, folder: Path, programs: Path, *, durable: bool = False) -> None:
         """Set up a cluster in a folder.
 
         Args:
             folder: Empty; its path must be short, for it holds the socket.
             programs: Where ``initdb`` and ``pg_ctl`` are.
+            durable: Whether data survives a power cut; a crash of the server it survives anyway.
         """
         self._folder = folder
         self._programs = programs
         self._data = folder / "data"
+        self._fsync = "on" if durable else "off"
         self._as_user: list[str] = []
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             user = pwd.getpwnam("nobody")
@@ -40,7 +42,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start and wait until it answers."""
-        options = f"-k {self._folder} -c listen_addresses='' -c max_connections=100"
+        options = f"-k {self._folder} -c listen_addresses='' -c max_connections=100 -c fsync={self._fsync}"
         log = self._folder / "log"
         self._run("pg_ctl", "-D", self._data, "-w", "-o", options, "-l", log, "start")
 
@@ -55,19 +57,20 @@ class PostgresServer:
         children = subprocess.run(["pgrep", "-P", postmaster], capture_output=True, text=True, check=False)
         subprocess.run(["kill", signal, postmaster, *children.stdout.split()], check=True)
 
-    def url(self, database: str = "postgres") -> str:
-        """The URL of one of its databases."""
-        return f"postgresql://guard@/{database}?host={self._folder}"
+    @property
+    def url(self) -> str:
+        """The URL of its one database, without a schema of its own."""
+        return f"postgresql://guard@/postgres?host={self._folder}"
 
-    def create_database(self) -> str:
-        """Make an empty database; its URL."""
+    def create_schema(self) -> str:
+        """Make an empty schema; the URL under which it is as good as an empty database."""
         name = f"test_{uuid.uuid4().hex[:12]}"
-        self.sql(f"CREATE DATABASE {name}")
-        return self.url(name)
+        self.sql(f"CREATE SCHEMA {name}")
+        return f"{self.url}&options=-csearch_path%3D{name}"
 
-    def sql(self, statement: str, database: str = "postgres") -> str:
-        """Run a statement through psql; what it prints."""
-        return self._run("psql", "-XAtq", "-h", self._folder, "-U", "guard", "-c", statement, database)
+    def sql(self, statement: str, url: str = "") -> str:
+        """Run a statement through psql; what it prints, a line a row."""
+        return self._run("psql", "-XAtq", "-c", statement, url or self.url)
 
     def _run(self, program: str, *arguments: str | Path) -> str:
         # The server inherits its parent's output and would hold a pipe open, hence the file.
@@ -115,5 +118,5 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_url(postgres: PostgresServer) -> str:
-    """The URL of an empty database."""
-    return postgres.create_database()
+    """The URL of an empty schema."""
+    return postgres.create_schema()

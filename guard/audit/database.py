@@ -36,6 +36,8 @@ COMMAND_SECONDS = 30.0
 """How long PostgreSQL may take for one statement."""
 CONNECT_SECONDS = 10.0
 CACHED_STATEMENTS = 256
+_DATA_STATES = {"22", "23"}
+"""PostgreSQL's classes of errors that lie in the data."""
 _ONE_STATEMENT = "guard_one_statement"
 """Execution option: no BEGIN, for the statement is its own transaction."""
 READERS = 2
@@ -117,26 +119,33 @@ class SqliteDatabase:
         self._reading = self._engine("DEFERRED", connections=READERS)
         self._writer = ThreadPoolExecutor(1, "audit-writer")
         self._readers = ThreadPoolExecutor(READERS, "audit-reader")
+        self._closed = False
 
     async def write(self, work: Work[T]) -> T:
         """Run work in the writer thread, in one transaction."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._run, self._writing, work)
+        return await self._in_thread(self._writer, self._writing, work)
 
     async def write_statement(self, work: Work[T]) -> T:
         """Run work in the writer thread; the statement is a transaction of its own."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._writer, self._run, self._writing_one, work
-        )
+        return await self._in_thread(self._writer, self._writing_one, work)
 
     async def read(self, work: Work[T]) -> T:
         """Run work in a reader thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._run, self._reading, work)
+        return await self._in_thread(self._readers, self._reading, work)
 
     async def close(self) -> None:
-        """Wait for running work and close."""
+        """Wait for running work and close; closing again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         for threads, engine in ((self._readers, self._reading), (self._writer, self._writing)):
             await asyncio.get_running_loop().run_in_executor(threads, engine.dispose)
             threads.shutdown()
+
+    async def _in_thread(self, threads: ThreadPoolExecutor, engine: Engine, work: Work[T]) -> T:
+        if self._closed:
+            raise AuditError(f"{self.location}: the database is closed")
+        return await asyncio.get_running_loop().run_in_executor(threads, self._run, engine, work)
 
     def _run(self, engine: Engine, work: Work[T]) -> T:
         with _converted(self.location), engine.begin() as connection:
@@ -251,8 +260,8 @@ def _converted(location: str) -> Iterator[None]:
     except (IntegrityError, DataError) as error:
         raise Unstorable(f"{location}: {_reason(error.orig or error)}") from error
     except DBAPIError as error:
-        # asyncpg found a value that does not fit its column.
-        kind = Unstorable if isinstance(getattr(error.orig, "__cause__", None), ValueError) else AuditError
+        state = getattr(error.orig, "sqlstate", None) or ""
+        kind = Unstorable if state[:2] in _DATA_STATES else AuditError
         raise kind(f"{location}: {_reason(error.orig or error)}") from error
     except (UnicodeError, OverflowError) as error:
         raise Unstorable(f"{location}: {_reason(error)}") from error

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+import orjson
 from sqlalchemy import ColumnElement, Connection, delete, or_, select, update
 
 from guard.audit import migrate
@@ -105,7 +106,7 @@ class AuditStore:
             return
         try:
             await self._write(batch)
-        except AuditError:
+        except (AuditError, orjson.JSONEncodeError):
             # A connection that died in the pool, or text that no database takes.
             await self._write([storable(record) for record in batch])
 

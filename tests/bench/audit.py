@@ -197,9 +197,8 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
         server: PostgresServer | None = None
         if programs := postgres_programs():
-            server = PostgresServer(
-                Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp"))), programs
-            )
+            socket = stack.enter_context(tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp"))
+            server = PostgresServer(Path(socket), programs, durable=True)
             server.start()
             stack.callback(server.stop)
         for clients in track(options.clients, "measuring", transient=True):
@@ -220,8 +219,8 @@ def main() -> None:
             run(through_writer("SQLite NORMAL", here / "normal.db", "NORMAL", work, load))
             run(through_writer("SQLite FULL, streams", here / "streams.db", "FULL", both, load))
             if server:
-                run(through_writer("PostgreSQL", server.create_database(), "", work, load))
-                run(through_writer("PostgreSQL, streams", server.create_database(), "", both, load))
+                run(through_writer("PostgreSQL", server.create_schema(), "", work, load))
+                run(through_writer("PostgreSQL, streams", server.create_schema(), "", both, load))
             run(through_aiosqlite(here / "aio.db", work, load))
     table = Shown("", "clients", "records/s", "group", "loop us", "total us", "p50 ms", "p99 ms")
     for cost in costs:

@@ -49,7 +49,7 @@ async def test_keys_are_compared_by_code_point(store: AuditStore) -> None:
         rows = connection.execute(
             text(
                 "SELECT table_name || '.' || column_name, collation_name FROM information_schema.columns "
-                "WHERE table_schema = 'public' AND collation_name IS NOT NULL"
+                "WHERE table_schema = current_schema() AND collation_name IS NOT NULL"
             )
         )
         return {str(name): collation for name, collation in rows}
@@ -73,12 +73,12 @@ async def test_processes_may_start_at_once(database: str) -> None:
         await asyncio.create_subprocess_exec(
             *(sys.executable, "-W", "error", "-c", OPEN, database), stdin=PIPE, stdout=PIPE, stderr=STDOUT
         )
-        for _ in range(4)
+        for _ in range(3)
     ]
     said = await asyncio.gather(*(starter.communicate(b"go\n") for starter in starters))
     assert [(starter.returncode, output) for starter, (output, _) in zip(starters, said, strict=True)] == [
         (0, b"")
-    ] * 4
+    ] * 3
     store = await AuditStore.open_for_reading(database)
     assert await store.read(lambda c: inspect(c).has_table("records"))
     await store.close()
