@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from guard.api.admission import FieldNames, new_exchange, open_request
 from guard.api.answer import StreamedAnswer, WholeAnswer
@@ -21,7 +25,7 @@ from guard.api.responses_stored import StoredItems, reachable
 from guard.api.responses_write import ResponseWriter
 from guard.api.state import RequestLimits, Service, caller_of, service_of
 from guard.audit.responses import StoredResponse
-from guard.errors import InvalidRequest, NotFound
+from guard.errors import ApiError, InvalidRequest, NotFound
 from guard.keys import Caller, Scope
 from guard.pipeline.exchange import Exchange
 from guard.pipeline.messages import Message
@@ -35,11 +39,42 @@ _FORWARDED = (
     "user",
 )
 _NAMES = FieldNames(messages="input", max_tokens="max_output_tokens")
+_OWN_NAMES = {
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "reasoning_effort": "reasoning.effort",
+}
 _LISTED = 20
 _MOST_LISTED = 100
 
 
-async def create_response(request: Request) -> WholeAnswer | StreamedAnswer:
+class OwnNames:
+    """An answer whose errors name this endpoint's fields, not those of the chat that it is made with."""
+
+    def __init__(self, answer: ASGIApp) -> None:
+        """Nothing runs before the answer is sent."""
+        self._answer = answer
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        """Run the answer."""
+        with own_names():
+            await self._answer(scope, receive, send)
+
+
+@contextmanager
+def own_names() -> Iterator[None]:
+    """Let errors name this endpoint's fields."""
+    try:
+        yield
+    except ApiError as error:
+        if error.param is not None:
+            name, dot, rest = error.param.partition(".")
+            error.param = _OWN_NAMES.get(name, name) + dot + rest
+        raise
+
+
+async def create_response(request: Request) -> OwnNames:
     """Answer after deliberating over the policy."""
     opened = await open_request(request, ResponsesRequest)
     service, caller, asked = opened.service, opened.caller, opened.asked
@@ -50,12 +85,14 @@ async def create_response(request: Request) -> WholeAnswer | StreamedAnswer:
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given
     messages = messages_of(asked.instructions, [*earlier, *items])
     exchange = admit(asked, messages, service.limits, caller)
-    prepared = service.pipeline.prepare(exchange, opened.snapshot)
+    with own_names():
+        prepared = service.pipeline.prepare(exchange, opened.snapshot)
     kept = kept_items(given, response_id(exchange.request_id))
     writer = ResponseWriter(exchange, asked, kept, _shown(asked, caller, service), service.responses)
     if asked.stream:
-        return StreamedAnswer(service.pipeline, prepared, writer, service.ping_seconds, keep=writer.keep)
-    return WholeAnswer(service.pipeline, prepared, writer.whole, keep=writer.keep_whole)
+        ping = service.ping_seconds
+        return OwnNames(StreamedAnswer(service.pipeline, prepared, writer, ping, keep=writer.keep))
+    return OwnNames(WholeAnswer(service.pipeline, prepared, writer.whole, keep=writer.keep_whole))
 
 
 def admit(
