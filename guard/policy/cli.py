@@ -65,14 +65,13 @@ def check(
     for warning in warnings:
         place = str(folder / warning.file)
         _print_problem(Problem(place, warning.line, f"warning: {warning.message}"))
-    sections, clauses = len(policy.sections), len(policy.clauses)
-    examples = sum(len(section.examples) for section in policy.sections)
-    _print(
-        Text(
-            f"{policy.name} {policy.version}: {sections} sections, {clauses} clauses, "
-            f"{examples} examples, {len(warnings)} warnings, digest {policy.digest}"
-        )
+    counts = (
+        _count(len(policy.sections), "section"),
+        _count(len(policy.clauses), "clause"),
+        _count(sum(len(section.examples) for section in policy.sections), "example"),
+        _count(len(warnings), "warning"),
     )
+    _print(Text(f"{policy.name} {policy.version}: {', '.join(counts)}, digest {policy.digest}"))
     if warnings and strict:
         raise typer.Exit(1)
 
@@ -139,10 +138,13 @@ def _load(folder: Path) -> tuple[Policy, dict[str, int]]:
     except PolicyError as error:
         for problem in error.problems:
             _print_problem(problem)
-        count = len(error.problems)
-        _fail(f"{folder} cannot be used: {count} problem{'s' if count > 1 else ''}")
+        _fail(f"{folder} cannot be used: {_count(len(error.problems), 'problem')}")
     sections = cache.parse(section_texts(files)).values()
     return policy, {clause: line for section in sections for clause, line in section.lines}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _print_problem(problem: Problem) -> None:

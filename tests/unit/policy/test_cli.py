@@ -72,7 +72,15 @@ def test_warnings_come_after_and_do_not_fail(tmp_path: Path) -> None:
         f"{tmp_path}/gardens.md:11: warning: GA1: 'etc' leaves the decision to the reader; say what decides"
         in warnings
     )
-    assert f"{len(warnings)} warnings" in summary
+    assert f", {len(warnings)} warnings, digest " in summary
+
+
+def test_one_is_not_many(tmp_path: Path) -> None:
+    """Counts read as a person would write them."""
+    files = changed("policy.yaml", "  - kitchens\n", "")
+    del files["kitchens.md"]
+
+    assert "small 1: 1 section, 2 clauses, 3 examples, " in run("check", write(tmp_path, files)).stdout
 
 
 def test_strict_check_of_a_clean_policy_succeeds() -> None:
