@@ -31,7 +31,7 @@ def _kept(item: Mapping[str, Any], response: str, number: int) -> Item:
         case "function_call_output":
             prefix, kept = "fco", {}
         case _:
-            return {**item, "id": item.get("id") or item_id("rs", response, number)}
+            return {"summary": [], **item, "id": item.get("id") or item_id("rs", response, number)}
     own = item.get("id") or item_id(prefix, response, number)
     return {**item, **kept, "id": own, "status": item.get("status") or "completed"}
 

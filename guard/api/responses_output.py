@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-import orjson
-
+from guard.api.responses_call import WrittenCall, unreadable
 from guard.api.responses_ids import item_id
-from guard.errors import UpstreamError
 from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
 
 StreamEvent = dict[str, Any]
@@ -32,25 +30,22 @@ class Shown(StrEnum):
     SUMMARY = "summary"
 
 
-@dataclass(slots=True)
-class _Call:
-    """A tool call that the engine is writing."""
+class _Form(NamedTuple):
+    """What items and events of shown thinking are called."""
 
-    index: int = -1
-    """Among the output items; negative before its name is known."""
-    call_id: str = ""
-    name: str = ""
-    arguments: str = ""
-    closed: bool = False
+    field: str
+    part: str
+    part_event: str
+    text_event: str
+    position: str
 
-    @property
-    def readable(self) -> bool:
-        """Whether the arguments are whole."""
-        try:
-            orjson.loads(self.arguments)
-        except orjson.JSONDecodeError:
-            return False
-        return True
+
+_FORMS = {
+    Shown.TEXT: _Form("content", "reasoning_text", "content_part", "reasoning_text", "content_index"),
+    Shown.SUMMARY: _Form(
+        "summary", "summary_text", "reasoning_summary_part", "reasoning_summary_text", "summary_index"
+    ),
+}
 
 
 @dataclass(slots=True)
@@ -84,7 +79,7 @@ class Output:
         self._refused = False
         self._thought: _Open | None = None
         self._said: _Open | None = None
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, WrittenCall] = {}
 
     def take(self, event: Event) -> Iterator[StreamEvent]:
         """The stream events for one event of the choice.
@@ -109,40 +104,29 @@ class Output:
                 yield from self._finish(reason)
 
     def _think(self, text: str) -> Iterator[StreamEvent]:
-        summary = self._shown is Shown.SUMMARY
+        form = _FORMS[self._shown]
         if self._thought is None:
-            item = {"type": "reasoning", "summary": [], **({} if summary else {"content": []})}
             self._thought = _Open(len(self.items))
-            yield self._added("rs", item)
-            yield self._thought_event("part.added", text="")
+            yield self._added("rs", {"type": "reasoning", "summary": [], form.field: []})
+            yield self._thought_event(form.part_event, "added", part={"type": form.part, "text": ""})
         self._thought.text.append(text)
-        yield self._thought_event("text.delta", delta=text)
+        yield self._thought_event(form.text_event, "delta", delta=text)
 
     def _end_thought(self) -> Iterator[StreamEvent]:
         if self._thought is None:
             return
-        text = "".join(self._thought.text)
-        yield self._thought_event("text.done", text=text)
-        yield self._thought_event("part.done", text=text)
-        summary = self._shown is Shown.SUMMARY
-        part = {"type": "summary_text" if summary else "reasoning_text", "text": text}
-        self.items[self._thought.index]["summary" if summary else "content"] = [part]
+        form, text = _FORMS[self._shown], "".join(self._thought.text)
+        part = {"type": form.part, "text": text}
+        yield self._thought_event(form.text_event, "done", text=text)
+        yield self._thought_event(form.part_event, "done", part=part)
+        self.items[self._thought.index][form.field] = [part]
         yield self._done(self._thought.index, "completed")
         self._thought = None
 
-    def _thought_event(self, what: str, **fields: str) -> StreamEvent:
+    def _thought_event(self, name: str, step: str, **fields: Any) -> StreamEvent:
         assert self._thought is not None
-        at = self._at(self._thought.index)
-        part, _, step = what.partition(".")
-        if self._shown is Shown.SUMMARY:
-            kind, at["summary_index"] = f"response.reasoning_summary_{part}.{step}", 0
-        else:
-            name = "content_part" if part == "part" else "reasoning_text"
-            kind, at["content_index"] = f"response.{name}.{step}", 0
-        if part == "part":
-            form = "summary_text" if self._shown is Shown.SUMMARY else "reasoning_text"
-            return {"type": kind, **at, "part": {"type": form, **fields}}
-        return {"type": kind, **at, **fields}
+        at = {**self._at(self._thought.index), _FORMS[self._shown].position: 0}
+        return {"type": f"response.{name}.{step}", **at, **fields}
 
     def _say(self, text: str) -> Iterator[StreamEvent]:
         if self._said is None:
@@ -195,11 +179,11 @@ class Output:
         if call is None:
             yield from self._end_message()
             yield from self._end_calls()
-            call = self._calls[number] = _Call()
+            call = self._calls[number] = WrittenCall()
         arguments = function.get("arguments") or ""
         if call.closed:
             if arguments.strip():
-                raise _unreadable("the engine went on with a tool call that was whole")
+                raise unreadable("the engine went on with a tool call that was whole")
             return
         call.call_id = call.call_id or delta.get("id") or ""
         if call.index < 0 and function.get("name"):
@@ -220,7 +204,9 @@ class Output:
             if call.closed or not (all_of_them or call.readable):
                 continue
             if call.index < 0:
-                raise _unreadable("a tool call in the engine's answer has no name")
+                if cut:
+                    continue
+                raise unreadable("a tool call in the engine's answer has no name")
             at = {**self._at(call.index), "arguments": call.arguments}
             yield {"type": "response.function_call_arguments.done", **at}
             self.items[call.index]["arguments"] = call.arguments
@@ -250,9 +236,3 @@ class Output:
 
     def _at(self, index: int) -> dict[str, Any]:
         return {"item_id": self.items[index]["id"], "output_index": index}
-
-
-def _unreadable(detail: str) -> UpstreamError:
-    error = UpstreamError("The engine sent a tool call that cannot be understood.", code="engine_bad_answer")
-    error.add_note(detail)
-    return error
