@@ -20,6 +20,14 @@ from training.files import manifest_path, write_json
 from training.recipe import Recipe
 
 STAGE_MODELS = ("rl", "sft")
+_CARD_SETTINGS: dict[str, Any] = {
+    "prompts": {"validation", "variants", "near_duplicate", "imports", "ordinary_limit", "policy_examples"},
+    "generate": {"mode", "samples", "temperature", "max_tokens", "own_answers"},
+    "filter": True,
+    "sft": True,
+    "rl": True,
+}
+"""Settings that a card repeats; none of them is a path of the machine it was made on."""
 _CARD_KEYS = ("prompts", "generate", "judge", "filter", "sft", "rl")
 
 
@@ -68,6 +76,7 @@ def card(recipe: Recipe, policy: Policy, stage: str) -> dict[str, Any]:
     policy in force is drift, and is put before the model instead of taken as learnt.
     """
     manifests = {name: _manifest(recipe, name) for name in _CARD_KEYS}
+    trained = manifests["sft"] or {}
     report = recipe.run_dir / "evaluation" / "report.json"
     return {
         "name": recipe.name,
@@ -75,12 +84,10 @@ def card(recipe: Recipe, policy: Policy, stage: str) -> dict[str, Any]:
         "licence": recipe.export.licence,
         "stage": stage,
         "policy": {"name": policy.name, "version": policy.version},
-        "policy_digest": policy.digest,
-        "sections": {section.id: section.digest for section in policy.sections},
+        "policy_digest": trained.get("policy_digest", policy.digest),
+        "sections": trained.get("sections") or {s.id: s.digest for s in policy.sections},
         "seed": recipe.seed,
-        "recipe": recipe.model_dump(
-            mode="json", include={"prompts", "generate", "filter", "sft", "rl"}, exclude_none=True
-        ),
+        "recipe": recipe.model_dump(mode="json", include=_CARD_SETTINGS, exclude_none=True),
         "data": {name: facts for name, facts in manifests.items() if facts is not None},
         "metrics": orjson.loads(report.read_bytes()) if report.exists() else {},
         "notes": list(recipe.export.notes),

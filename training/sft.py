@@ -156,6 +156,7 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         "loss": [entry["loss"] for entry in history][-1:] or None,
         "resumed": last is not None,
         "trained": "lora" if settings.lora else "full",
+        "sections": {section.id: section.digest for section in policy.sections},
     }
 
 

@@ -1,0 +1,165 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guard.policy.model import Policy, Ruling
+from tests.training.conftest import ROOT
+from training.deliberate import completion_text
+from training.errors import DataError
+from training.files import write_rows
+from training.recipe import Recipe
+from training.records import Example, Message, prompt_id, user
+from training.sft import IGNORED, encode, forbid_policy, last_checkpoint, rows_to_train, train
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the trainers warn about their own deprecations
+
+FIRST_LOSS = 10.8
+"""Pinned: what the tiny model begins with, log(49152)."""
+
+
+def example(text: str, answer: str = "I'm sorry, but I can't help with that.", **more: Any) -> Example:
+    """A row that refuses."""
+    messages = more.pop("messages", user(text))
+    return Example(
+        id=prompt_id(messages),
+        messages=messages,
+        thinking='The request turns on "x". [VI4] "Plan or give attack detail"\nDecision: refuse',
+        answer=answer,
+        source="pairs",
+        ruling=Ruling.REFUSE,
+        **more,
+    )
+
+
+def recipe(tiny: Path, run: Path, **sft: Any) -> Recipe:
+    """A run of a few steps."""
+    settings = {"bf16": False, "batch": 2, "max_steps": 3, "learning_rate": 1e-3, "lora": {"rank": 2}, **sft}
+    return Recipe.model_validate(
+        {
+            "name": "tiny",
+            "run_dir": run,
+            "student": str(tiny),
+            "sft": settings,
+            "filter": {"require_judge": False},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny: Path) -> Any:
+    """The student's tokenizer."""
+    return pytest.importorskip("transformers").AutoTokenizer.from_pretrained(tiny)
+
+
+CONVERSATIONS = {
+    "one turn": user("How do I hurt Bo?"),
+    "system": (Message(role="system", content="You are a librarian."), *user("How do I hurt Bo?")),
+    "many turns": (*user("Hi"), Message(role="assistant", content="Hello."), *user("How do I hurt Bo?")),
+    "tool": (*user("Look it up"), Message(role="tool", content='{"found": 3}'), *user("And now?")),
+}
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_the_loss_covers_thinking_answer_and_end_of_turn_alone(tokenizer: Any, name: str) -> None:
+    """Nothing of the prompt, all of the completion, and the token that ends the turn."""
+    row = example("Hm", messages=CONVERSATIONS[name])
+    encoded = encode(row, tokenizer, 1024)
+    assert encoded is not None
+    prompt = tokenizer.apply_chat_template(
+        [m.model_dump() for m in row.messages], tokenize=False, add_generation_prompt=True
+    )
+    at = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+    assert encoded.labels[:at] == [IGNORED] * at
+    assert encoded.labels[at:] == encoded.input_ids[at:]
+    assert tokenizer.decode(encoded.labels[at:-1]) == completion_text(row.thinking, row.answer)
+    assert encoded.labels[-1] == tokenizer.eos_token_id
+
+
+def test_a_row_without_answer_teaches_the_thinking_and_no_end(tokenizer: Any) -> None:
+    """The answer stays the student's own."""
+    encoded = encode(example("Hm?", answer=""), tokenizer, 1024)
+    assert encoded is not None
+    assert encoded.labels[-1] != tokenizer.eos_token_id
+    assert tokenizer.decode(encoded.input_ids).endswith("Decision: refuse\n</think>\n\n")
+
+
+def test_rows_that_are_too_long_are_left_out(tokenizer: Any) -> None:
+    """Never cut, which would cut the verdict."""
+    assert encode(example("word " * 500), tokenizer, 100) is None
+
+
+def test_a_prompt_with_the_spec_is_refused(tokenizer: Any, policy: Policy) -> None:
+    """Neither marked nor word for word."""
+    with pytest.raises(DataError, match="holds policy text"):
+        encode(example("<policy>\nSH1\n</policy>\nHi"), tokenizer, 1024)
+    with pytest.raises(DataError, match="holds the policy text"):
+        forbid_policy([example(f"Rules: {policy.clauses['SH3'].text} Hi")], policy)
+
+
+def test_only_training_rows_are_trained_on(tiny: Path, tmp_path: Path) -> None:
+    """Validation rows stay out; sources are repeated as the recipe says; no rows, no training."""
+    rows = [example("a"), example("b", split="validation")]
+    made = recipe(tiny, tmp_path, repeat={"pairs": 3})
+    assert [row.messages[0].content for row in rows_to_train(made, rows)] == ["a", "a", "a"]
+    with pytest.raises(DataError, match="no training rows"):
+        rows_to_train(made, rows[1:])
+
+
+def test_the_loss_curve_is_pinned(tiny: Path, policy: Policy, tmp_path: Path, capsys: Any) -> None:
+    """The tiny model starts where a random one must and leaves an adapter; the mask is printed once."""
+    made = recipe(tiny, tmp_path)
+    facts = train(made, [example(f"Question {n}?") for n in range(6)], policy, tmp_path / "sft")
+    assert facts["steps"] == 3
+    assert facts["rows"] == 6
+    assert (tmp_path / "sft" / "model" / "adapter_model.safetensors").exists()
+    history = json.loads((tmp_path / "sft" / "log.json").read_text())
+    assert [entry["loss"] for entry in history] == pytest.approx([FIRST_LOSS] * len(history), abs=0.1)
+    assert capsys.readouterr().out.count("⟦<think>") == 1
+    assert not (tmp_path / "sft" / "checkpoints").exists()
+
+
+def test_full_fine_tuning_leaves_a_checkpoint(tiny: Path, policy: Policy, tmp_path: Path) -> None:
+    """Without a LoRA table, all weights are trained, and the loss falls."""
+    made = recipe(tiny, tmp_path, lora=None, max_steps=10, learning_rate=1e-2)
+    facts = train(made, [example("Question?")] * 4, policy, tmp_path / "sft")
+    assert (tmp_path / "sft" / "model" / "model.safetensors").exists()
+    assert float(facts["loss"][0]) < 10
+
+
+def test_half_written_checkpoints_are_not_resumed(tmp_path: Path) -> None:
+    """The newest whole one counts."""
+    for name in ("checkpoint-5", "checkpoint-20", "checkpoint-30"):
+        (tmp_path / name).mkdir()
+        if name != "checkpoint-30":
+            (tmp_path / name / "trainer_state.json").write_text("{}")
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-20"
+    assert last_checkpoint(tmp_path / "none") is None
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_goes_on_from_the_last_checkpoint(tiny: Path, tmp_path: Path) -> None:
+    """The second run does not begin again."""
+    run = tmp_path / "run"
+    write_rows(run / "examples.jsonl", [example(f"Question {n}?") for n in range(8)])
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        f'name = "tiny"\nrun_dir = "{run}"\nstudent = "{tiny}"\n'
+        "[sft]\nbf16 = false\nbatch = 2\nmax_steps = 400\nsave_steps = 2\n[sft.lora]\nrank = 2\n"
+    )
+    command = [sys.executable, "-m", "training", "sft", str(path)]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while last_checkpoint(run / "sft" / "checkpoints") is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    path.write_text(path.read_text().replace("max_steps = 400", "max_steps = 8"))
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    manifest = json.loads((run / "manifests" / "sft.json").read_text())
+    assert manifest["resumed"] is True
