@@ -7,7 +7,7 @@ maps routes onto the service.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -134,12 +134,14 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         meters.audit_pending.set_function(lambda: writer.pending)
         meters.audit_spilled.set_function(lambda: writer.spilled)
         limits = settings.limits
+        responses = ResponseStore(store)
+        _until_closed(stack, responses.retain(limits.response_days))
         service = Service(
             keys=KeyRing(settings.callers()),
             policies=policies,
             pipeline=pipeline,
             records=store,
-            responses=ResponseStore(store),
+            responses=responses,
             models=lambda: link.models,
             limits=RequestLimits(
                 limits.body_bytes, limits.choices, limits.messages, limits.max_answer_tokens
@@ -224,6 +226,17 @@ async def _watch_policy(stack: AsyncExitStack, active: ActivePolicy) -> None:
     async def end() -> None:
         stop.set()
         await task
+
+    stack.push_async_callback(end)
+
+
+def _until_closed(stack: AsyncExitStack, work: Coroutine[None, None, None]) -> None:
+    """Run work beside the service; it is cancelled when the stack is closed."""
+    task = asyncio.create_task(work)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.wait([task])
 
     stack.push_async_callback(end)
 

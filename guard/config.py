@@ -122,6 +122,8 @@ class LimitSettings(_Section):
     """Answer tokens where the client sets no limit; left out, the engine decides."""
     max_answer_tokens: Annotated[int, Field(ge=1)] = 131_072
     """Largest ``max_tokens``."""
+    response_days: Annotated[int, Field(ge=1)] = 30
+    """Days for which a response can be retrieved by its id and gone on with (``/v1/responses``)."""
 
 
 class AuditSettings(_Section):

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+import structlog
 from sqlalchemy import Connection, Row, Select, delete, literal, select
 
 from guard.audit.schema import responses
@@ -23,6 +24,9 @@ T = TypeVar("T")
 
 DEADLINE = 2.0
 """Seconds the database may take; a request waits for it."""
+PRUNE_SECONDS = 600.0
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,21 @@ class ResponseStore:
         while deleted := await self._store.database.write(prune_some):
             pruned += deleted
         return pruned
+
+    async def retain(self, days: float, every: float = PRUNE_SECONDS) -> None:
+        """Prune what is older than some days, every so often, until cancelled.
+
+        Args:
+            days: How long responses stay.
+            every: Seconds between two times.
+        """
+        while True:
+            await asyncio.sleep(every)
+            try:
+                if pruned := await self.prune(datetime.now(UTC) - timedelta(days=days)):
+                    log.info("old responses deleted", count=pruned)
+            except AuditError as error:
+                log.warning("old responses not deleted", reason=str(error))
 
     async def _timely(self, work: Awaitable[T]) -> T:
         try:

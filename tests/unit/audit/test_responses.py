@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -108,6 +110,21 @@ async def test_old_responses_are_pruned_in_batches(responses: ResponseStore) -> 
     assert await responses.prune(START + timedelta(hours=4), batch=3) == 4
     assert await responses.prune(START + timedelta(hours=4)) == 0
     assert await responses.get(response(4).id, "t0") is not None
+
+
+async def test_responses_stay_for_some_days(responses: ResponseStore) -> None:
+    """What is too old goes without being asked."""
+    old = replace(response(1), created_at=datetime.now(UTC) - timedelta(days=31))
+    young = replace(response(2), created_at=datetime.now(UTC) - timedelta(days=29))
+    for kept in (old, young):
+        await responses.save(kept)
+
+    pruning = asyncio.create_task(responses.retain(30, every=0.01))
+    while await responses.get(old.id, "app") is not None:
+        await asyncio.sleep(0.01)
+    pruning.cancel()
+
+    assert await responses.get(young.id, "app") is not None
 
 
 async def test_an_id_is_kept_once(responses: ResponseStore) -> None:
