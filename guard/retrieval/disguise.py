@@ -98,8 +98,8 @@ _LEET_AS_L = str.maketrans({**_LEET, "1": "l", "!": "l", "|": "l"})
 _LEET_WORD = re.compile(r"[\w@$!|]{3,40}")
 _LEET_SHAPE = re.compile(
     r"[A-Za-z][0134578@$!|]+[A-Za-z]"  # b0mb
-    r"|(?<![^\s\"'])[0134578@$][A-Za-z]{3}"  # 3xit
-    r"|[A-Za-z]{2}[034$@](?![^\s.,?!\"'])"  # her0
+    r"|(?<![^\s\"'])[0134578][A-Za-z]{3}"  # 3xit
+    r"|[A-Za-z]{2}[034](?![^\s.,?!\"'])"  # her0
 )
 _LEET_ENGLISH = -2.9
 """Mean ``ln P`` of letter pairs that a word outside the lexicon must reach after the exchange."""

@@ -16,44 +16,44 @@ Table = NDArray[np.float32]
 WINDOW = 20
 """Letter pairs summed when looking for a stretch; a shorter text is taken whole."""
 THRESHOLD = 14.0
-"""Nats of gain from which a stretch counts as transformed. Of 1,570 plain questions 0.6 % come over
-it for rot13 and reversal together; of encoded ones 99 % do."""
+"""Nats of gain from which a stretch counts as transformed. Of 5,200 plain prompts 0.4 % come over it, of
+the same in rot13 or backwards 99.9 %."""
 
 _BREAK = 26
 """The class of everything that is not a letter."""
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = (
-    "zaUYzcYzUzbSYHzezPTKfjjtZzL",
-    "NkzzGzzzPzzLzzHzzOdmOzzzSzb",
-    "MzjzLzzJVzRUzzFzzRnOczzzdzf",
-    "WzzfHlhzRzzkwzNzzYVzgpzzgz8",
-    "TzaTZauzjzzXcRlczLOWzfkZozC",
-    "SzzzNWzzJzzZzzGzzRzYLzzzszI",
-    "SzzzIzhPQzzfzXVzzRZzSzzzmzC",
-    "JwzzBzznMzzzzxIzzezakzzzczK",
-    "goPXZjXzzzoSaEThzZNKzYzzzzS",
-    "VtttItttStttttDtttttAtttttt",
-    "kzzz9zmyPzypyWzyzmNzkzzzyzB",
-    "KzzUHnzzLzoPtzQZzzackzzzNzJ",
-    "LizzGzzzRzzxfxRIzzXzfzzzLzI",
-    "WzYKOvLzWwjoxmVzzzQMoqzzmzE",
-    "muhcmVlzkzoWPLZazHZVMiTzszL",
-    "QzzzLzzaWzzEzzOczMaUZzzznzK",
-    "qqqqqqqqqqqqqqqqqqqq1qqqqqq",
-    "QzoZHzhzNzeydfQuznSYamzzazD",
-    "XzbzLzzUVzkjrzXfzzZLazmsoz8",
-    "TzszJzzGPzzxxzNzzWUdizqzfzD",
-    "baaYVxYzZzzOXMnTzJHLzzzzxzt",
-    "Qzzy5zzzFzzzzzVzzzzzyzzzkzs",
-    "NzztNlzDMzzygVNzzQczzzzzvzJ",
-    "QzLzdzzzXzrzrzrHzzzGYzzrlzD",
-    "rpzzZzzzhzzplzcpzlWzzzzzzz2",
-    "UjjjGjjjFjjUjjUjjjjjjjjjULU",
-    "MZSWcVdWSvoaUcSUyWOMjlQzwzz",
+    "zbWZzhazVzaSaHzezPSJjhjzVzK",
+    "MlzzFzzzUyzQzzGzzOeoOzzzTzX",
+    "JzhzLzzHUzPUzzJzzUnPazzzkzd",
+    "TyzjKzkzRzziqzMzzYWziszzfz8",
+    "TxcUXlrzkzxXfQmgzLPXzglenzA",
+    "RzzzQTzzJzzXzzEzzPzUazzzyzH",
+    "TzzzGzfNRzzezZUzzSdzTzzzkzC",
+    "IvzzBzzzLzzzzzIzzfzbkzzzhzL",
+    "inQXZgYzzznTbEXhzXNKzZzvzzQ",
+    "MzzzHzzzmmzzzzDzzdmzBzmzzma",
+    "lzzzAzozMzznmVwzzzNzlzzzszC",
+    "LzzQIlzzLzjMrzPczzZegxzzXzI",
+    "KfzzEzzzQzzxeuQVzzazdzzzKzH",
+    "azbJNxLzYvjozpUzzzUNmozzlzD",
+    "lpgekVmzizjWULZazJZVKiSxxzJ",
+    "LzzyKzzYUzzJxzOazNXXWzzzizI",
+    "zzzzzzglzlzlzzzzlzzz1lgzzzg",
+    "QzmYIzizNzfsefPxzlRXcmzzazD",
+    "ZxczNzzTWzljpxVgzzZKZzmzrz8",
+    "WzszLzzFSzzsyzNzzYVghzlzgzC",
+    "cecbUtWzWzzNXMqTzHMKzzzztzX",
+    "Rzzz4zzzIzzzzxPzzzxzzzzznzk",
+    "MzzzNuzDMzzzzVNzzSezzzzzzzJ",
+    "WzbzWvzvRzpvpzpEvzlDavzpjzG",
+    "uuwzWzzzjzznjuOmzlVtzzszzz3",
+    "WufuEuuuLfuQuuQuufuuuuufWKK",
+    "MYVXeUcWQwmaTbTVwaOLjnQzmzz",
 )
 """``-10 ln P(second | first)`` as one digit of base 62 each: rows and columns a-z, then a break.
 
-Counted over this project's own policy and prompts: ``python -m training.retrieval_data letters``.
+Counted over this project's own policy and prompts: ``python -m training.retrieval_data``.
 """
 
 ENGLISH: Table = np.array([[-_DIGITS.index(c) / 10 for c in row] for row in _PAIRS], np.float32)

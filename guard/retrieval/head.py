@@ -1,0 +1,91 @@
+"""What labelled prompts teach about sections: a linear layer over a window's embedding.
+
+A head belongs to the sections it was fitted for, by id and title, and says nothing about others; those
+keep the margins of the text scorer. So a policy may gain, lose and reword sections under a head. A
+section that changed its subject should change its id or title too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+from safetensors import SafetensorError, safe_open
+
+from guard.policy.model import Section
+from guard.retrieval.dense import Vectors
+from guard.retrieval.index import Query
+from guard.retrieval.scorer import Scorer
+
+BUNDLED = Path(__file__).parent / "embeddings" / "head.safetensors"
+"""The head for the sections of the default policy; made by ``training/retrieval_head.py``."""
+
+_FLOOR = -1.0
+"""Least text margin that is added to a head's: absent candidates count as merely far away."""
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A fitted linear layer."""
+
+    sections: tuple[tuple[str, str], ...]
+    """Id and title of each section, in the order of the columns."""
+    weights: Vectors
+    """Dimensions x sections: log-odds of the section against ordinary text, per unit of embedding."""
+    bias: Vectors
+    """Log-odds at the origin, per section."""
+    mix: float
+    """Log-odds that one unit of text margin adds."""
+    zero: float
+    """Log-odds from which a section is given."""
+    scale: float
+    """Log-odds per unit of margin, which makes head and text margins comparable."""
+
+    @classmethod
+    def load(cls, path: Path = BUNDLED) -> Head:
+        """Read a head from a safetensors file.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It holds something else.
+        """
+        try:
+            with safe_open(path, "numpy") as file:
+                about = file.metadata() or {}
+                weights, bias = file.get_tensor("weights"), file.get_tensor("bias")
+            sections = tuple((str(name), str(title)) for name, title in orjson.loads(about["sections"]))
+            numbers = [float(about[key]) for key in ("mix", "zero", "scale")]
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise ValueError(f"{path} is not a retrieval head: {error}") from error
+        if weights.shape[1:] != (len(sections),) or bias.shape != (len(sections),):
+            raise ValueError(f"{path} is not a retrieval head: {weights.shape} for {len(sections)} sections")
+        return cls(sections, weights.astype(np.float32), bias.astype(np.float32), *numbers)
+
+
+class HeadScorer:
+    """A text scorer corrected by a head, where the head knows the section."""
+
+    def __init__(self, text: Scorer, head: Head, sections: Sequence[Section]) -> None:
+        """Match the head's columns with the policy's sections."""
+        column = {known: number for number, known in enumerate(head.sections)}
+        pairs = [
+            (number, column[section.id, section.title])
+            for number, section in enumerate(sections)
+            if (section.id, section.title) in column
+        ]
+        self._text = text
+        self._places = np.array([place for place, _ in pairs], np.intp)
+        columns = np.array([found for _, found in pairs], np.intp)
+        self._weights = np.ascontiguousarray(head.weights[:, columns] / head.scale, np.float32)
+        self._bias = ((head.bias[columns] - head.zero) / head.scale).astype(np.float32)
+        self._mix = np.float32(head.mix / head.scale)
+
+    def __call__(self, query: Query) -> Vectors:
+        """Margins of the head for the sections it knows, of the text for the others."""
+        margins = self._text(query)
+        text = np.maximum(margins[:, self._places], _FLOOR)
+        margins[:, self._places] = query.rows @ self._weights + self._bias + self._mix * text
+        return margins
