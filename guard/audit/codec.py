@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -77,8 +78,8 @@ def record_line(record: Record) -> bytes:
     """One line of JSON that holds a whole record."""
     try:
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # a lone surrogate has no UTF-8
-        return orjson.dumps(storable(record), option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:  # a lone surrogate, or a number of more than 64 bits
+        return json.dumps(asdict(storable(record)), default=str).encode() + b"\n"
 
 
 def record_of_line(line: bytes) -> Record:

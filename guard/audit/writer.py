@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -184,7 +185,8 @@ class AuditWriter:
             try:
                 await self._settle(group)
             except Exception as error:  # a bug fails its own group, and not every write after it
-                self._log.exception("bug in the audit writer")
+                # Without the values of variables, which hold what clients said.
+                self._log.error("bug in the audit writer", traceback=traceback.format_exc())
                 self._fail(group, AuditError(f"bug in the audit writer: {error!r}"))
 
     async def _settle(self, group: list[_Waiting]) -> None:
