@@ -120,10 +120,7 @@ PROBLEMS = {
     "an unknown ruling": (
         "- **GA1 comply** Explain",
         "- **GA1 Comply** Explain",
-        [
-            "11: ruling 'Comply' is not one of comply, safe_complete, refuse",
-            "21: example cites GA1, not a clause of this file",
-        ],
+        ["11: ruling 'Comply' is not one of comply, safe_complete, refuse"],
     ),
     "a malformed id": (
         "- **GA1 comply** Explain",
