@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -152,6 +153,23 @@ def test_a_killed_process_lets_go_of_its_file(path: Path) -> None:
     for spill in (beside, after):
         drain(spill)
         spill.close()
+
+
+def test_a_file_removed_before_it_is_locked_is_not_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last holder may remove a file that another process has just opened; that one starts afresh."""
+    lock = fcntl.flock
+
+    def late(fd: int, operation: int) -> None:
+        monkeypatch.undo()
+        path.unlink()
+        lock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    spill = Spill(path, LARGE)
+    spill.append([make_record()])
+    assert path.read_bytes() == record_line(make_record())
+    drain(spill)
+    spill.close()
 
 
 def test_the_file_is_for_its_owner_alone(path: Path) -> None:
