@@ -18,10 +18,12 @@ from starlette.routing import Route
 from guard.api.admin import get_record, list_policies, list_records, reload_policy
 from guard.api.chat import chat_completions
 from guard.api.completions import completions
+from guard.api.embeddings import embeddings
 from guard.api.errors import EXCEPTION_HANDLERS
 from guard.api.health import healthz, metrics, readyz
 from guard.api.messages import count_tokens, messages
 from guard.api.models import get_model, list_models
+from guard.api.moderations import moderations
 from guard.api.responses import (
     cancel_response,
     create_response,
@@ -78,6 +80,8 @@ def create_app(service: Service) -> Starlette:
             Route("/v1/completions", completions, methods=["POST"]),
             Route("/v1/messages", messages, methods=["POST"]),
             Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
+            Route("/v1/embeddings", embeddings, methods=["POST"]),
+            Route("/v1/moderations", moderations, methods=["POST"]),
             Route("/v1/models", list_models),
             Route("/v1/models/{name:path}", get_model),
             Route("/guard/v1/records", list_records),
@@ -143,6 +147,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             records=store,
             responses=responses,
             models=lambda: link.models,
+            post_json=link.post_json,
             limits=RequestLimits(
                 limits.body_bytes, limits.choices, limits.messages, limits.max_answer_tokens
             ),

@@ -109,10 +109,27 @@ class EngineLink:
             Overloaded: The engine has not come up yet.
             InvalidRequest: The prompt is longer than the context, and the engine would not say so.
         """
+        self._check_up()
+        return self._upstream.chat(self._context.fit(body) if self._context else body)
+
+    async def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Send a request that no policy is about, and return the engine's JSON.
+
+        Args:
+            path: Below ``/v1``.
+            body: Its ``model``, where named as the guard offers it, is named as the engine calls it.
+
+        Raises:
+            ApiError: As for ``chat``, and as the client maps the engine's errors.
+        """
+        self._check_up()
+        model = self._profile.model if body.get("model") in self.models else body.get("model")
+        return await self._upstream.post_json(path, {**body, "model": model})
+
+    def _check_up(self) -> None:
         if not self._up.is_set():
             message = f"The engine is {self.state.value}. Try again in a few seconds."
             raise Overloaded(message, code="engine_not_ready", retry_after=5)
-        return self._upstream.chat(self._context.fit(body) if self._context else body)
 
     async def start(self) -> None:
         """Begin to start or to look for the engine; returns at once."""

@@ -149,6 +149,8 @@ class UpstreamError(ApiError):
 
     status = 502
     kind = "upstream_error"
+    engine_status: int | None = None
+    """The engine's own HTTP status, where it gave one."""
 
 
 class UpstreamTimeout(UpstreamError):

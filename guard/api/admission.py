@@ -33,6 +33,21 @@ class Opened(Generic[Asked]):
     snapshot: Snapshot
 
 
+async def read_request(request: Request, model: type[Asked]) -> tuple[Service, Caller, Asked]:
+    """Check key and body.
+
+    Args:
+        request: Its body not yet read.
+        model: What the endpoint accepts.
+
+    Raises:
+        ApiError: The key or the body cannot be honoured.
+    """
+    service, caller = service_of(request), caller_of(request)
+    caller.require(Scope.CHAT)
+    return service, caller, validate(model, await read_json(request, service.limits.body_bytes))
+
+
 async def open_request(request: Request, model: type[Asked]) -> Opened[Asked]:
     """Check key and body, and take the policy that is in force now.
 
@@ -43,10 +58,7 @@ async def open_request(request: Request, model: type[Asked]) -> Opened[Asked]:
     Raises:
         ApiError: The key, the body or the policy asked for cannot be honoured.
     """
-    service = service_of(request)
-    caller = caller_of(request)
-    caller.require(Scope.CHAT)
-    asked = validate(model, await read_json(request, service.limits.body_bytes))
+    service, caller, asked = await read_request(request, model)
     active = service.policy(caller, request.headers.get("x-guard-policy"))
     return Opened(service, caller, asked, active.snapshot)
 

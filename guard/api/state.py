@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from starlette.requests import Request
 
@@ -48,6 +48,8 @@ class Service:
     """What clients come back to by its id."""
     models: Callable[[], tuple[str, ...]]
     """Names under which the engine's model is offered; ``default`` is always the first."""
+    post_json: Callable[[str, Mapping[str, object]], Awaitable[Any]]
+    """Sends a request that no policy is about to a path of the engine; gives its JSON."""
     limits: RequestLimits
     reasoning_fields: tuple[str, ...]
     ping_seconds: float

@@ -175,6 +175,8 @@ class Choice:
     def _pieces(self) -> AsyncGenerator[Piece, None]:
         """What the engine says in this attempt."""
         profile = self._profile
+        if self._exchange.decision_only:
+            return self._thinking(thinking_call(self._prepared, profile, self._notes.index, self._reminder))
         if self._exchange.constraint and profile.constrained is not Constrained.AFTER_THINKING:
             return self._two_calls()
         body = answer_call(self._prepared, profile, self._notes.index, self._reminder)
@@ -184,17 +186,24 @@ class Choice:
         """A thinking, then its continuation under a grammar that would have silenced the thinking."""
         prepared, profile = self._prepared, self._profile
         body = thinking_call(prepared, profile, self._notes.index, self._reminder)
-        async with aclosing(self._read(body, thinking_opened=profile.thinking_opened)) as pieces:
+        async with aclosing(self._thinking(body)) as pieces:
             async for piece in pieces:
-                if piece.thinking:
-                    yield Piece(piece.thinking)
-                if piece.answer or piece.tools:
-                    break
+                yield piece
         self._exhausted = self._notes.finish_reason == "length"
         body = continued_call(body, prepared, profile, self._notes.thinking)
         async with aclosing(self._read(body, thinking_opened=False)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    async def _thinking(self, body: dict[str, Any]) -> AsyncGenerator[Piece, None]:
+        """The thinking of one engine call, which is closed where its answer begins."""
+        async with aclosing(self._read(body, thinking_opened=self._profile.thinking_opened)) as pieces:
+            async for piece in pieces:
+                if piece.thinking:
+                    yield Piece(piece.thinking)
+                if piece.answer or piece.tools:
+                    self._notes.finish_reason = "stop"
+                    return
 
     async def _read(self, body: dict[str, Any], *, thinking_opened: bool) -> AsyncGenerator[Piece, None]:
         """One engine call, read; a thinking over its budget ends it."""

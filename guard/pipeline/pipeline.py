@@ -65,9 +65,8 @@ class Pipeline:
                 code="unsupported_parameter",
             )
         started = time.perf_counter()
-        hits = snapshot.retriever.retrieve(
-            query_texts(exchange.messages), max_sections=self._limits.max_sections
-        )
+        texts = query_texts(exchange.messages) if exchange.searched is None else exchange.searched
+        hits = snapshot.retriever.retrieve(texts, max_sections=self._limits.max_sections)
         wanted = hits
         if self._spec is SpecInContext.DRIFT:
             sections = snapshot.policy.section

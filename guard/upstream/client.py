@@ -150,6 +150,25 @@ class Upstream:
         finally:
             response.close()
 
+    async def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Send a request that is answered with one JSON value.
+
+        Args:
+            path: Below ``/v1``, such as ``embeddings``.
+            body: The request.
+
+        Raises:
+            InvalidRequest: The engine refuses the request as the client's mistake.
+            Overloaded: The engine has no room now.
+            UpstreamTimeout: One of the timeouts.
+            UpstreamError: Everything else; ``engine_status`` says whether it knows the path.
+        """
+        started = asyncio.get_running_loop().time()
+        last = started + self._total_timeout
+        first_byte = min(started + self._first_byte_timeout, last)
+        response = await self._send("POST", self._base / path, first_byte, orjson.dumps(body))
+        return await self._json(response, last)
+
     async def models(self) -> list[dict[str, Any]]:
         """The entries of the engine's model list.
 
@@ -208,7 +227,10 @@ class Upstream:
 
     async def _get_json(self, url: URL) -> Any:
         deadline = asyncio.get_running_loop().time() + _PROBE_SECONDS
-        response = await self._send("GET", url, deadline)
+        return await self._json(await self._send("GET", url, deadline), deadline)
+
+    async def _json(self, response: aiohttp.ClientResponse, deadline: float) -> Any:
+        """The value that is the whole body."""
         try:
             return orjson.loads(await read_all(response, deadline))
         except orjson.JSONDecodeError as error:

@@ -70,6 +70,8 @@ def refusal(status: int, body: bytes, retry_after: str | None = None) -> ApiErro
     words = read_words(body)
     error = _classified(status, words, retry_after)
     error.add_note(f"engine: HTTP {status}: {words.message[:2000]}")
+    if isinstance(error, UpstreamError):
+        error.engine_status = status
     return error
 
 

@@ -1,0 +1,103 @@
+"""``POST /v1/moderations``: how the policy in force rules on a text, found by deliberation.
+
+The answer has OpenAI's shape. Its categories are clauses of the policy, named ``section/clause``: those
+that the thinking cited and that are really there. A score is 1.0 or 0.0, since a decision was taken
+and no probability measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+
+from guard.api.admission import FieldNames, Opened, new_exchange, open_request
+from guard.api.answer import Gathered, WholeAnswer
+from guard.api.moderations_request import OPENAI_MODELS, Judged, ModerationRequest
+from guard.deliberation.citations import CitationStatus
+from guard.pipeline.events import Decided
+from guard.pipeline.exchange import Exchange, Prepared
+from guard.policy.model import Policy, Ruling
+
+DEFAULT_MODEL = "default"
+
+
+async def moderations(request: Request) -> WholeAnswer:
+    """Judge each input."""
+    opened = await open_request(request, ModerationRequest)
+    service = opened.service
+    judged = opened.asked.judged
+    prepared, *further = [
+        service.pipeline.prepare(exchange, opened.snapshot) for exchange in admit(opened, judged)
+    ]
+    return WholeAnswer(
+        service.pipeline,
+        prepared,
+        lambda choices: _body(prepared, judged, choices),
+        further=further,
+        at_once=service.limits.choices,
+    )
+
+
+def admit(opened: Opened[ModerationRequest], judged: list[Judged]) -> list[Exchange]:
+    """One exchange for each input, all under one request id.
+
+    Raises:
+        NotFound: There is no such model.
+    """
+    model = opened.asked.model or DEFAULT_MODEL
+    if model in OPENAI_MODELS:
+        model = DEFAULT_MODEL
+    opened.service.check_model(model)
+    exchange = new_exchange(
+        "moderations",
+        opened.caller,
+        opened.service.limits,
+        FieldNames(messages="input"),
+        model=model,
+        stream=False,
+        messages=[],
+        sampling={},
+    )
+    return [
+        replace(exchange, messages=[item.message()], searched=(item.text,), decision_only=True)
+        for item in judged
+    ]
+
+
+def _body(prepared: Prepared, judged: list[Judged], choices: list[Gathered]) -> bytes:
+    policy = prepared.snapshot.policy
+    results = [
+        moderation(choice.decided, policy, item.kinds)
+        for item, choice in zip(judged, choices, strict=True)
+        if choice.decided is not None
+    ]
+    exchange = prepared.exchange
+    return orjson.dumps({"id": f"modr-{exchange.request_id}", "model": exchange.model, "results": results})
+
+
+def moderation(decided: Decided, policy: Policy, kinds: list[str]) -> dict[str, Any]:
+    """One result in OpenAI's shape.
+
+    What is not decided is flagged as well: a text that could not be judged was not found harmless.
+
+    Args:
+        decided: The decision, and whether enforcement refuses it.
+        policy: The policy of the request's snapshot.
+        kinds: Which kinds of input it was taken on.
+    """
+    flagged = decided.refused or decided.deliberation.verdict is not Ruling.COMPLY
+    categories = {
+        f"{citation.section}/{citation.clause}": flagged
+        and policy.clauses[citation.clause].ruling is not Ruling.COMPLY
+        for citation in decided.deliberation.citations
+        if citation.status is CitationStatus.VERIFIED
+    }
+    return {
+        "flagged": flagged,
+        "categories": categories,
+        "category_scores": {name: float(holds) for name, holds in categories.items()},
+        "category_applied_input_types": dict.fromkeys(categories, kinds),
+    }
