@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 from starlette.requests import Request
 
 from guard.api.admission import FieldNames, new_exchange, open_request
 from guard.api.answer import StreamedAnswer, WholeAnswer
+from guard.api.chat_moderation import judging_model
 from guard.api.chat_request import ChatRequest
 from guard.api.chat_response import ChunkWriter, Shape, completion
+from guard.api.moderation_field import blocks
 from guard.api.state import RequestLimits, Service
 from guard.keys import Caller, Scope
 from guard.pipeline.exchange import Exchange
@@ -32,12 +35,15 @@ async def chat_completions(request: Request) -> WholeAnswer | StreamedAnswer:
     opened = await open_request(request, ChatRequest)
     service, caller, asked = opened.service, opened.caller, opened.asked
     service.check_model(asked.model)
+    judge = judging_model(asked.moderation, service.models())
     exchange = admit(asked, service.limits, caller)
     prepared = service.pipeline.prepare(exchange, opened.snapshot)
     shape = Shape(
         reasoning_fields=_shown(asked, caller, service),
         include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
         structured=bool(exchange.constraint.get("response_format")),
+        judge=judge,
+        blocks=exchange.enforce,
     )
     if asked.stream:
         return StreamedAnswer(service.pipeline, prepared, ChunkWriter(prepared, shape), service.ping_seconds)
@@ -51,7 +57,7 @@ def admit(asked: ChatRequest, limits: RequestLimits, caller: Caller) -> Exchange
         InvalidRequest: It asks for more than one request may.
     """
     names = FieldNames(max_tokens="max_completion_tokens" if asked.max_completion_tokens else "max_tokens")
-    return new_exchange(
+    exchange = new_exchange(
         "chat.completions",
         caller,
         limits,
@@ -67,6 +73,7 @@ def admit(asked: ChatRequest, limits: RequestLimits, caller: Caller) -> Exchange
         max_tokens=asked.max_completion_tokens or asked.max_tokens,
         seed=asked.seed,
     )
+    return replace(exchange, enforce=blocks(asked.moderation))
 
 
 def _shown(asked: ChatRequest, caller: Caller, service: Service) -> tuple[str, ...]:

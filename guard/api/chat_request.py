@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from typing_extensions import TypedDict
 
+from guard.api.moderation_field import ChatModeration
 from guard.api.refused_fields import HARMLESS, REFUSED, without_refused
 
 _STRICT = ConfigDict(extra="forbid")
@@ -203,6 +204,8 @@ class ChatRequest(BaseModel):
     response_format: dict[str, Any] | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
     reasoning_effort: Literal["low", "medium", "high"] | None = None
+    moderation: ChatModeration | None = None
+    """Whether the answer tells what was decided, and whether that is enforced."""
     include_reasoning: bool | None = None
     """Whether a key that may see the thinking wants it; never passed on."""
 

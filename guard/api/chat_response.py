@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from guard.api.answer import Gathered
+from guard.api.chat_moderation import chat_moderation
 from guard.errors import ApiError
 from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
 from guard.pipeline.exchange import Prepared
@@ -26,6 +27,10 @@ class Shape:
     """Whether a stream ends with a usage chunk."""
     structured: bool
     """The client parses the content, so a refusal of the guard goes into ``refusal`` alone."""
+    judge: str = ""
+    """The model named in ``moderation``; empty where that was not asked for."""
+    blocks: bool = False
+    """What the guard refuses ends with ``content_filter``, as the client asked by ``moderation``."""
 
 
 def error_frame(error: ApiError) -> bytes:
@@ -51,16 +56,19 @@ def completion(prepared: Prepared, choices: list[Gathered], shape: Shape) -> byt
     body = head(prepared, "chat.completion")
     body["choices"] = [_choice(index, choice, shape) for index, choice in enumerate(choices)]
     body["usage"] = total(usages).body()
+    if shape.judge:
+        body["moderation"] = chat_moderation(prepared, choices, shape.judge)
     return orjson.dumps(body)
 
 
 def _choice(index: int, choice: Gathered, shape: Shape) -> dict[str, Any]:
     text = "".join(choice.answer)
-    refused = choice.decided is not None and choice.decided.refused and shape.structured
+    refused = choice.decided is not None and choice.decided.refused
+    parsed = refused and shape.structured
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": None if refused or (choice.tools and not text) else text,
-        "refusal": text if refused else None,
+        "content": None if parsed or (choice.tools and not text) else text,
+        "refusal": text if parsed else None,
         "annotations": [],
     }
     if choice.tools:
@@ -69,6 +77,8 @@ def _choice(index: int, choice: Gathered, shape: Shape) -> dict[str, Any]:
     for name in shape.reasoning_fields:
         message[name] = thinking
     reason = choice.finished.reason if choice.finished else "stop"
+    if refused and shape.blocks:
+        reason = "content_filter"
     return {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
 
 
@@ -77,37 +87,49 @@ class ChunkWriter:
 
     def __init__(self, prepared: Prepared, shape: Shape) -> None:
         """Nothing is written yet."""
+        self._prepared = prepared
         self._head = head(prepared, "chat.completion.chunk")
         self._shape = shape
         self._begun: set[int] = set()
         self._refused: set[int] = set()
         self._usages: list[Usage] = []
+        self._choices: dict[int, Gathered] = {}
+        """Kept for ``moderation`` alone."""
 
     def frames(self, index: int, event: Event) -> bytes:
         """The server-sent events for one event of a choice; empty where nothing is shown."""
+        if self._shape.judge:
+            self._choices.setdefault(index, Gathered()).add(event)
         match event:
             case ThinkingText(text):
                 if not self._shape.reasoning_fields:
                     return b""
                 return self._delta(index, dict.fromkeys(self._shape.reasoning_fields, text))
             case AnswerText(text):
-                name = "refusal" if index in self._refused else "content"
+                parsed = index in self._refused and self._shape.structured
+                name = "refusal" if parsed else "content"
                 return self._delta(index, {name: text})
             case ToolCalls(deltas):
                 return self._delta(index, {"tool_calls": deltas})
             case Decided(_, refused):
-                if refused and self._shape.structured:
+                if refused:
                     self._refused.add(index)
                 return b""
             case Finished(reason, usage):
                 self._usages.append(usage)
+                if index in self._refused and self._shape.blocks:
+                    reason = "content_filter"
                 return self._delta(index, {}, reason)
 
     def end(self) -> bytes:
-        """The usage chunk, where it was asked for, and ``[DONE]``."""
-        if not self._shape.include_usage:
-            return DONE
-        return self._frame([], total(self._usages).body()) + DONE
+        """Chunks of moderation and of usage, where they were asked for, and ``[DONE]``."""
+        last = b""
+        if self._shape.judge:
+            choices = [self._choices[index] for index in sorted(self._choices)]
+            last = self._frame([], moderation=chat_moderation(self._prepared, choices, self._shape.judge))
+        if self._shape.include_usage:
+            last += self._frame([], total(self._usages).body())
+        return last + DONE
 
     def failed(self, error: ApiError) -> bytes:
         """What closes the stream when an error comes after its beginning."""
@@ -120,8 +142,10 @@ class ChunkWriter:
             opening = self._frame([_delta(index, {"role": "assistant", "content": "", "refusal": None})])
         return opening + self._frame([_delta(index, delta, reason)])
 
-    def _frame(self, choices: list[dict[str, Any]], usage: dict[str, object] | None = None) -> bytes:
-        chunk = {**self._head, "choices": choices}
+    def _frame(
+        self, choices: list[dict[str, Any]], usage: dict[str, object] | None = None, **more: Any
+    ) -> bytes:
+        chunk = {**self._head, "choices": choices, **more}
         if self._shape.include_usage:
             chunk["usage"] = usage
         return b"data: " + orjson.dumps(chunk) + b"\n\n"

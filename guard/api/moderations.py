@@ -17,6 +17,7 @@ from guard.api.admission import FieldNames, Opened, new_exchange, open_request
 from guard.api.answer import Gathered, WholeAnswer
 from guard.api.moderations_request import OPENAI_MODELS, Judged, ModerationRequest
 from guard.deliberation.citations import CitationStatus
+from guard.deliberation.deliberation import Deliberation
 from guard.pipeline.events import Decided
 from guard.pipeline.exchange import Exchange, Prepared
 from guard.policy.model import Policy, Ruling
@@ -70,7 +71,7 @@ def admit(opened: Opened[ModerationRequest], judged: list[Judged]) -> list[Excha
 def _body(prepared: Prepared, judged: list[Judged], choices: list[Gathered]) -> bytes:
     policy = prepared.snapshot.policy
     results = [
-        moderation(choice.decided, policy, item.kinds)
+        moderation(choice.decided.deliberation, policy, item.kinds, flagged=is_flagged(choice.decided))
         for item, choice in zip(judged, choices, strict=True)
         if choice.decided is not None
     ]
@@ -78,21 +79,26 @@ def _body(prepared: Prepared, judged: list[Judged], choices: list[Gathered]) -> 
     return orjson.dumps({"id": f"modr-{exchange.request_id}", "model": exchange.model, "results": results})
 
 
-def moderation(decided: Decided, policy: Policy, kinds: list[str]) -> dict[str, Any]:
+def is_flagged(decided: Decided) -> bool:
+    """Whether a text does not simply pass; one that could not be judged was not found harmless."""
+    return decided.refused or decided.deliberation.verdict is not Ruling.COMPLY
+
+
+def moderation(
+    deliberation: Deliberation, policy: Policy, kinds: list[str], *, flagged: bool
+) -> dict[str, Any]:
     """One result in OpenAI's shape.
 
-    What is not decided is flagged as well: a text that could not be judged was not found harmless.
-
     Args:
-        decided: The decision, and whether enforcement refuses it.
+        deliberation: Its citations become the categories.
         policy: The policy of the request's snapshot.
         kinds: Which kinds of input it was taken on.
+        flagged: Whether the text is; if not, no category holds.
     """
-    flagged = decided.refused or decided.deliberation.verdict is not Ruling.COMPLY
     categories = {
         f"{citation.section}/{citation.clause}": flagged
         and policy.clauses[citation.clause].ruling is not Ruling.COMPLY
-        for citation in decided.deliberation.citations
+        for citation in deliberation.citations
         if citation.status is CitationStatus.VERIFIED
     }
     return {

@@ -68,6 +68,8 @@ class Exchange:
     max_tokens: int | None = None
     """Limit for the visible answer."""
     seed: int | None = None
+    enforce: bool = False
+    """Findings are acted on, also where the guard only observes."""
     searched: tuple[str, ...] | None = None
     """What retrieval reads in place of the messages, where those hold words of the guard's own."""
     decision_only: bool = False

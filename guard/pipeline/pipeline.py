@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Protocol
 
 from guard.errors import InvalidRequest
 from guard.pipeline.choice import ChatEngine, Choice, RecordWriter
-from guard.pipeline.enforcement import Enforcement
+from guard.pipeline.enforcement import Enforcement, Mode
 from guard.pipeline.events import Event
 from guard.pipeline.exchange import Constrained, EngineProfile, Exchange, Prepared, RetrievalLimits
 from guard.pipeline.messages import query_texts, system_text
@@ -90,12 +91,15 @@ class Pipeline:
 
     def run(self, prepared: Prepared, index: int = 0) -> AsyncGenerator[Event, None]:
         """The events of one choice; close the generator to stop it."""
+        enforcement = self.enforcement
+        if prepared.exchange.enforce:
+            enforcement = replace(enforcement, mode=Mode.ENFORCE)
         choice = Choice(
             prepared,
             index,
             self._engine,
             self._engine.profile,
-            self.enforcement,
+            enforcement,
             self._writer,
         )
         return choice.run()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.api.body import validate
-from guard.api.moderations import moderation
+from guard.api.moderations import is_flagged, moderation
 from guard.api.moderations_request import INSTRUCTION, Judged, ModerationRequest
 from guard.deliberation.deliberation import read_deliberation
 from guard.errors import InvalidRequest
@@ -24,7 +24,7 @@ def _result(
     thinking: str, *, refused: bool = False, given_sections: tuple[str, ...] = ("self-harm",)
 ) -> dict[str, Any]:
     read = read_deliberation(thinking, SPECS, given=frozenset(given_sections))
-    return moderation(Decided(read, refused), SPECS, ["text"])
+    return moderation(read, SPECS, ["text"], flagged=is_flagged(Decided(read, refused)))
 
 
 def test_a_harmless_text_is_not_flagged() -> None:
