@@ -12,6 +12,9 @@ from guard.errors import BodyTooLarge, InvalidRequest
 
 Model = TypeVar("Model", bound=BaseModel)
 
+DEEPEST = 100
+"""Levels of arrays and objects in a body: above what any schema needs, below what reading it again takes."""
+
 
 async def read_json(request: Request, limit: int) -> Any:
     """The body as decoded JSON.
@@ -34,9 +37,14 @@ async def read_json(request: Request, limit: int) -> Any:
     except ClientDisconnect as error:
         raise InvalidRequest("The connection was closed inside the request body.") from error
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from error
+    if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(value):
+        raise InvalidRequest(
+            f"The request body is nested more than {DEEPEST} levels deep.", code="invalid_json"
+        )
+    return value
 
 
 def validate(model: type[Model], value: Any) -> Model:
@@ -74,6 +82,17 @@ class Fault(NamedTuple):
 def extra_fields(value: Any) -> list[str]:
     """The fields that a client sent, whatever they are."""
     return list(value) if isinstance(value, dict) else []
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether containers lie in each other beyond the limit; a level at a time, so that no stack grows."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inside = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [child for children in inside for child in children if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _too_large(limit: int) -> BodyTooLarge:
