@@ -102,15 +102,15 @@ class EngineLink:
         own = Path(self._profile.model).name
         return ("default", own) if own and own != "default" else ("default",)
 
-    def chat(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """Stream a chat completion.
+    def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[dict[str, Any]], None]:
+        """Stream a chat completion, the chunks that arrive together in one list.
 
         Raises:
             Overloaded: The engine has not come up yet.
             InvalidRequest: The prompt is longer than the context, and the engine would not say so.
         """
         self._check_up()
-        return self._upstream.chat(self._context.fit(body) if self._context else body)
+        return self._upstream.batches(self._context.fit(body) if self._context else body)
 
     async def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
         """Send a request that no policy is about, and return the engine's JSON.
@@ -120,7 +120,7 @@ class EngineLink:
             body: Its ``model``, where named as the guard offers it, is named as the engine calls it.
 
         Raises:
-            ApiError: As for ``chat``, and as the client maps the engine's errors.
+            ApiError: As for ``batches``, and as the client maps the engine's errors.
         """
         self._check_up()
         model = self._profile.model if body.get("model") in self.models else body.get("model")

@@ -21,7 +21,7 @@ from guard.pipeline.enforcement import Action, Enforcement, reminder
 from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
 from guard.pipeline.exchange import Constrained, EngineProfile, Prepared
 from guard.pipeline.notes import Notes
-from guard.pipeline.reading import EMPTY, CallReader, Piece
+from guard.pipeline.reading import CallReader, Piece
 from guard.pipeline.stop import StopCutter
 from guard.policy.model import Ruling
 
@@ -29,8 +29,11 @@ from guard.policy.model import Ruling
 class ChatEngine(Protocol):
     """What the pipeline asks of an engine."""
 
-    def chat(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """Stream a chat completion; closing the generator stops the engine's work."""
+    def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[dict[str, Any]], None]:
+        """Stream a chat completion, the chunks that arrive together in one list.
+
+        Closing the generator stops the engine's work.
+        """
 
 
 class RecordWriter(Protocol):
@@ -208,20 +211,19 @@ class Choice:
     async def _read(self, body: dict[str, Any], *, thinking_opened: bool) -> AsyncGenerator[Piece, None]:
         """One engine call, read; a thinking over its budget ends it."""
         notes = self._notes
-        reader = CallReader(thinking_opened=thinking_opened)
+        counted = self._exchange.max_tokens is not None or self._profile.answer_tokens is not None
+        reader = CallReader(thinking_opened=thinking_opened, joining=not counted)
         thought = 0
         try:
-            async with aclosing(self._engine.chat(body)) as chunks:
-                async for chunk in chunks:
-                    piece = reader.read(chunk)
-                    if piece is EMPTY:
-                        continue
-                    yield piece
-                    if piece.thinking and not piece.answer:
-                        thought += piece.tokens
-                        if thought > self._profile.thinking_tokens:
-                            notes.finish_reason = "length"
-                            return
+            async with aclosing(self._engine.batches(body)) as batches:
+                async for batch in batches:
+                    for piece in reader.read_batch(batch):
+                        yield piece
+                        if piece.thinking and not piece.answer:
+                            thought += piece.tokens
+                            if thought > self._profile.thinking_tokens:
+                                notes.finish_reason = "length"
+                                return
             yield reader.close()
             notes.finish_reason = reader.finish_reason
         finally:

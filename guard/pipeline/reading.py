@@ -29,15 +29,21 @@ EMPTY = Piece()
 """What a chunk brings that holds no text: roles, usage, finish reasons."""
 
 
+JOINED = 16
+"""Chunks in one piece at most: by so many tokens a thinking may go over its budget."""
+
+
 class CallReader:
     """Reads the chunks of one call with one choice."""
 
-    def __init__(self, *, thinking_opened: bool) -> None:
+    def __init__(self, *, thinking_opened: bool, joining: bool = False) -> None:
         """Start at the beginning of a stream.
 
         Args:
             thinking_opened: The prompt ends inside the thinking (the chat template opened it).
+            joining: Chunks that come together may become one piece; not where tokens are counted.
         """
+        self._joining = joining
         self._splitter = ThinkingSplitter(opened=thinking_opened)
         self._counted = 0
         self.finish_reason = ""
@@ -48,6 +54,11 @@ class CallReader:
     def thinking_open(self) -> bool:
         """Whether the text so far ends inside a thinking that has begun by a tag or in the prompt."""
         return self._splitter.inside
+
+    def read_batch(self, chunks: list[dict[str, Any]]) -> list[Piece]:
+        """Take chunks that came together; the pieces they bring, without empty ones."""
+        pieces = [piece for chunk in chunks if (piece := self.read(chunk)) is not EMPTY]
+        return join_pieces(pieces) if self._joining and len(pieces) > 1 else pieces
 
     def read(self, chunk: dict[str, Any]) -> Piece:
         """Take one chunk."""
@@ -95,3 +106,33 @@ class CallReader:
             cached=prompt.get("cached_tokens") or 0,
         )
         return self.usage.completion
+
+
+def join_pieces(pieces: list[Piece]) -> list[Piece]:
+    """The same texts in the same order, in fewer pieces.
+
+    A piece holds thinking before answer, so one ends where thinking follows an answer. Tool calls
+    stay pieces of their own.
+    """
+    joined: list[Piece] = []
+    start = 0
+    answered = False
+    for position, piece in enumerate(pieces):
+        full = position - start == JOINED
+        if position > start and (piece.tools or full or (answered and piece.thinking)):
+            joined.append(_join(pieces[start:position]))
+            start, answered = position, False
+        if piece.tools:
+            joined.append(piece)
+            start = position + 1
+        else:
+            answered = answered or bool(piece.answer)
+    if start < len(pieces):
+        joined.append(_join(pieces[start:]))
+    return joined
+
+
+def _join(pieces: list[Piece]) -> Piece:
+    thinking = "".join([piece.thinking for piece in pieces])
+    answer = "".join([piece.answer for piece in pieces])
+    return Piece(thinking, answer, None, sum(piece.tokens for piece in pieces))

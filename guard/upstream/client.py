@@ -18,7 +18,8 @@ What shaped it, besides that:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import aiohttp
@@ -111,9 +112,17 @@ class Upstream:
             await session.close()
 
     async def chat(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
+        """Send a chat completion request and yield its chunks, one by one; see ``batches``."""
+        async with aclosing(self.batches(body)) as batches:
+            async for batch in batches:
+                for chunk in batch:
+                    yield chunk
+
+    async def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[Chunk], None]:
         """Send a chat completion request and yield its chunks, checked, as they arrive.
 
-        Close the generator (``aclosing``) when leaving it early: the engine then stops.
+        Chunks that arrive together come together, which costs less than one by one. Close the
+        generator (``aclosing``) when leaving it early: the engine then stops.
 
         Args:
             body: The request, with ``stream`` true.
@@ -122,7 +131,8 @@ class Upstream:
             InvalidRequest: The engine refuses the request as the client's mistake.
             Overloaded: The engine has no room now.
             UpstreamTimeout: One of the timeouts.
-            UpstreamError: Everything else that keeps the answer from being whole.
+            UpstreamError: Everything else that keeps the answer from being whole; chunks that
+                arrived before the fault are yielded first.
         """
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -132,21 +142,27 @@ class Upstream:
         try:
             kind = response.headers.get("Content-Type", "")
             if not kind.startswith("text/event-stream"):
-                yield await self._whole_answer(response, kind, last)
+                yield [await self._whole_answer(response, kind, last)]
                 return
             reader = ChunkReader()
             deadline = first_byte
             while data := await read(response, deadline):
-                for chunk in reader.feed(data):
-                    yield chunk
+                chunks, fault = _until_fault(reader.feed(data))
+                if chunks:
+                    yield chunks
+                if fault:
+                    raise fault
                 if reader.done:
                     await drain(response)
                     break
                 deadline = min(loop.time() + self._idle_timeout, last)
                 if not reader.begun:
                     deadline = max(deadline, first_byte)
-            for chunk in reader.finish():
-                yield chunk
+            chunks, fault = _until_fault(reader.finish())
+            if chunks:
+                yield chunks
+            if fault:
+                raise fault
         finally:
             response.close()
 
@@ -265,3 +281,14 @@ def _addresses(base_url: str) -> tuple[URL, URL]:
     if url.name == "v1":
         return url.parent, url
     return url, url / "v1"
+
+
+def _until_fault(chunks: Iterator[Chunk]) -> tuple[list[Chunk], UpstreamError | None]:
+    """The chunks up to the first that is none, and what was wrong with it."""
+    good: list[Chunk] = []
+    try:
+        for chunk in chunks:
+            good.append(chunk)
+    except UpstreamError as fault:
+        return good, fault
+    return good, None

@@ -10,6 +10,7 @@ import pytest
 
 from guard.audit.record import Outcome
 from guard.deliberation.deliberation import Finding
+from guard.pipeline.reading import JOINED
 from guard.policy.load import load_policy
 from tests.guarded import HARMLESS, POLICY, REFUSING, engine_reply, guarded
 from tests.scripted import ReceivedRequest, Reply
@@ -162,7 +163,7 @@ async def test_a_thinking_that_never_ends_is_stopped_at_its_budget(tmp_path: Pat
 
     assert body["choices"][0]["message"]["content"] == ""
     assert Finding.BUDGET_EXHAUSTED in record.findings
-    assert len(record.thinking.split()) <= 52
+    assert len(record.thinking.split()) <= 50 + JOINED + 1
 
 
 async def test_a_refused_structured_answer_goes_into_the_refusal_field(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from guard.pipeline.reading import CallReader, Piece
+from guard.pipeline.reading import JOINED, CallReader, Piece, join_pieces
 from guard.pipeline.usage import Usage, total
 
 
@@ -84,3 +86,39 @@ def test_the_finish_reason_is_kept() -> None:
 def test_choices_share_the_prompt_and_add_their_completions() -> None:
     """The usage of several choices counts the prompt once."""
     assert total([Usage(9, 4, 1, 2), Usage(9, 5, 2, 8)]) == Usage(9, 9, 3, 8)
+
+
+_pieces = st.builds(
+    Piece,
+    st.sampled_from(["", "t"]),
+    st.sampled_from(["", "a"]),
+    st.sampled_from([None, [{"index": 0}]]),
+    st.integers(0, 3),
+)
+
+
+def _told(pieces: list[Piece]) -> tuple[str, int, int]:
+    """What pieces say in order: texts with their kind, and how many calls and tokens there are."""
+    text = "".join(p.thinking + p.answer + ("c" if p.tools else "") for p in pieces)
+    return text, sum(p.tokens for p in pieces), sum(p.tools is not None for p in pieces)
+
+
+@given(st.lists(_pieces, max_size=40))
+def test_joined_pieces_say_the_same_in_the_same_order(pieces: list[Piece]) -> None:
+    """Joining loses, doubles and reorders nothing, and no piece grows over its limit."""
+    joined = join_pieces(pieces)
+
+    assert _told(joined) == _told(pieces)
+    assert len(joined) <= len(pieces)
+    assert all(len(piece.thinking) + len(piece.answer) <= 2 * JOINED for piece in joined)
+
+
+def test_chunks_that_come_together_are_joined_unless_tokens_are_counted() -> None:
+    """A batch becomes one piece, or one piece a chunk where a limit needs exact counts."""
+    batch = [_chunk(reasoning="t"), _chunk(content="a"), _chunk(content="b"), _chunk("stop")]
+
+    together = CallReader(thinking_opened=False, joining=True).read_batch(batch)
+    apart = CallReader(thinking_opened=False).read_batch(batch)
+
+    assert together == [Piece("t", "ab", tokens=3)]
+    assert apart == [Piece("t", tokens=1), Piece("", "a", tokens=1), Piece("", "b", tokens=1)]
