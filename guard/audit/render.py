@@ -138,7 +138,8 @@ def _text_of(content: Any) -> str:
 
 def _prompt(record: Record) -> str:
     """The beginning of what the user said last."""
-    said = [text for role, text in conversation(record.messages) if role != "assistant"]
+    turns = conversation(record.messages)
+    said = [text for role, text in turns if role == "user"] or [text for _, text in turns]
     return safe_line(said[-1][: 4 * PROMPT_CHARACTERS])[:PROMPT_CHARACTERS] if said else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -117,7 +118,10 @@ class Overflow:
                     self._work.set()
                 self._timely.found()
                 delay = FIRST_RETRY
-            except AuditError as error:
+            except Exception as error:  # a bug must not end the replay for good
+                if not isinstance(error, AuditError):
+                    # Without the values of variables, which hold what clients said.
+                    self._log.error("bug in the audit replay", traceback=traceback.format_exc())
                 self._timely.lost(error)
                 self._work.set()
                 delay = min(2 * delay, LAST_RETRY)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, literal_column, or_, select, update
 
 from guard.audit import migrate
 from guard.audit.codec import policy_document, policy_of_document, record_row, storable
@@ -184,7 +184,8 @@ class AuditStore:
             before: Also mark every stream that began before this time, whoever served it; for hosts
                 that never come back.
         """
-        streaming = records.c.outcome == str(Outcome.STREAMING)
+        # As a literal: SQLite uses a partial index only where the statement itself implies its condition.
+        streaming = records.c.outcome == literal_column(f"'{Outcome.STREAMING}'")
 
         def mark(connection: Connection) -> int:
             names = connection.execute(select(records.c.instance).where(streaming).distinct())

@@ -74,7 +74,7 @@ class TimelyStore:
         reason = "is slower than records come" if hurried else f"took over {self._deadline * factor:g} s"
         raise AuditError(f"{self.store.location}: the database {reason}")
 
-    def lost(self, error: AuditError) -> None:
+    def lost(self, error: Exception) -> None:
         """Note that the database is away."""
         if self.available:
             self._log.error("audit database away", reason=str(error))

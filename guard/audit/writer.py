@@ -200,7 +200,11 @@ class AuditWriter:
                 self._timely.lost(error)
                 failure = error
         fitted = 0
-        if self._overflow:
+        if not self._overflow:
+            # They have waited for as long as the group, and would for one deadline each.
+            group += self._pending
+            self._pending.clear()
+        else:
             try:
                 fitted = await self._overflow.append([record for record, _ in group])
                 failure = AuditError(f"the spill file is full, and {failure}")

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select, text
+from sqlalchemy import Connection, Engine, event, select, text
 
 from guard.audit.codec import record_of_row, storable
 from guard.audit.database import Unstorable
@@ -196,6 +196,33 @@ async def test_streams_of_a_dead_process_are_marked(database: str) -> None:
     assert [outcomes[make_record(n).id] for n in (1, 2)] == [Outcome.STREAMING] * 2
     assert await store.mark_interrupted(before=START + timedelta(seconds=2)) == 1
     await store.close()
+
+
+async def test_unfinished_streams_are_found_without_reading_the_rest(sqlite_store: AuditStore) -> None:
+    """Marking at the start of a guard uses the index of streaming records, however large the log."""
+    statements: list[str] = []
+
+    def plans(connection: Connection) -> list[str]:
+        return [
+            str(step)
+            for statement in statements
+            for step in connection.exec_driver_sql(
+                f"EXPLAIN QUERY PLAN {statement}", ("x",) * statement.count("?")
+            )
+        ]
+
+    def watch(connection: Connection, cursor: object, statement: str, *rest: object) -> None:
+        if "UPDATE records" in statement or "SELECT DISTINCT" in statement:
+            statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", watch)
+    try:
+        await sqlite_store.mark_interrupted()
+    finally:
+        event.remove(Engine, "before_cursor_execute", watch)
+    found = await sqlite_store.read(plans)
+    assert len(found) >= 2
+    assert [step for step in found if "SCAN records" in step and "records_streaming" not in step] == []
 
 
 async def test_pruning_takes_the_old_with_all_their_rows(store: AuditStore) -> None:

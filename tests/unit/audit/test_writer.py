@@ -132,6 +132,16 @@ async def test_without_spill_a_slow_database_fails_the_write(sqlite_store: Audit
         assert (writer.available, writer.last_error) == (True, None)
 
 
+async def test_without_spill_nobody_waits_for_several_deadlines(sqlite_store: AuditStore) -> None:
+    """What waits behind a group that failed fails with it, and the database is asked once."""
+    async with writing(sqlite_store, deadline=0.05) as writer:
+        with locked(sqlite_store):
+            writes = map(writer.write, make_records(5 * BATCH))
+            outcomes = await asyncio.gather(*writes, return_exceptions=True)
+        assert {str(outcome) for outcome in outcomes} == {str(outcomes[0])}
+        assert writer.dropped == 5 * BATCH
+
+
 async def test_a_slow_database_makes_records_spill(sqlite_store: AuditStore, spill_path: Path) -> None:
     """Past the deadline records go to the file, which counts as durable, and later to the database, once."""
     batch = make_records(10)
