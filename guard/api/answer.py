@@ -11,15 +11,19 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from guard.api.disconnect import ClientLeft, while_connected
-from guard.errors import ApiError
+from guard.api.errors import reasons, unrecorded
+from guard.errors import ApiError, AuditError
 from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
 from guard.pipeline.exchange import Prepared
 from guard.pipeline.notes import join_tool_calls
 from guard.pipeline.pipeline import Pipeline
+
+log = structlog.get_logger(__name__)
 
 _PING = b": ping\n\n"
 _STREAM_HEADERS = {
@@ -213,10 +217,12 @@ class StreamedAnswer:
                 await self._write(self._writer.end(), last=True)
         except ClientLeft:
             return
-        except ApiError as error:
+        except (ApiError, AuditError) as error:
             if not self._started:
                 raise
-            await self._write(self._writer.failed(error), last=True)
+            told = error if isinstance(error, ApiError) else unrecorded(error)
+            log.warning("stream failed", code=told.code, reason=" | ".join(reasons(told)))
+            await self._write(self._writer.failed(told), last=True)
 
     async def _events(self) -> AsyncGenerator[tuple[int, Event], None]:
         run, count = self._pipeline.run, len(self._runs)

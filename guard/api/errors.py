@@ -28,16 +28,29 @@ def api_error(request: Request, error: Exception) -> Response:
             path=request.url.path,
             status=error.status,
             code=error.code,
-            reason=" | ".join([error.message, *getattr(error, "__notes__", ())]),
+            reason=" | ".join(reasons(error)),
         )
     return _answer(request, error.status, error.body(), headers)
 
 
+def reasons(error: ApiError) -> list[str]:
+    """What the client is told, then what only the log says."""
+    return [error.message, *getattr(error, "__notes__", ())]
+
+
 def audit_error(request: Request, error: Exception) -> Response:
     """An answer whose record could not be made durable is not released."""
-    log.error("audit failed", path=request.url.path, reason=str(error))
-    message = "The answer could not be recorded, so it is not released. Try again later."
-    return _plain(request, 503, message, "server_error", "audit_unavailable")
+    return api_error(request, unrecorded(error))
+
+
+def unrecorded(error: Exception) -> Overloaded:
+    """What a client is told where the audit failed; why it did is for the log."""
+    told = Overloaded(
+        "The answer could not be recorded, so it is not released. Try again later.",
+        code="audit_unavailable",
+    )
+    told.add_note(f"audit: {error}")
+    return told
 
 
 def http_error(request: Request, error: Exception) -> Response:
