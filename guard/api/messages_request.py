@@ -148,7 +148,7 @@ class Conversation(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_by_reason(cls, value: Any) -> Any:
-        return without_refused(value, _REFUSED, _HARMLESS)
+        return without_refused(_without_clearing(value), _REFUSED, _HARMLESS)
 
     @model_validator(mode="after")
     def _consistent(self) -> Conversation:
@@ -182,6 +182,17 @@ class MessagesRequest(Conversation):
         return self
 
 
+def _without_clearing(value: Any) -> Any:
+    """A request without edits of the thinking in its history: no such thinking is passed on anyway."""
+    managed = value.get("context_management") if isinstance(value, dict) else None
+    if not isinstance(managed, dict) or managed.keys() != {"edits"} or not isinstance(managed["edits"], list):
+        return value
+    edits = managed["edits"]
+    if not all(isinstance(edit, dict) and edit.get("type") == _CLEAR_THINKING for edit in edits):
+        return value
+    return {field: item for field, item in value.items() if field != "context_management"}
+
+
 def _check_tool_choice(choice: ToolChoice | None, tools: list[Tool]) -> None:
     if choice is None:
         return
@@ -193,6 +204,7 @@ def _check_tool_choice(choice: ToolChoice | None, tools: list[Tool]) -> None:
         raise ValueError(f"tool_choice: there is no tool {choice['name']!r}")
 
 
+_CLEAR_THINKING = "clear_thinking_20251015"
 _PREFILL = "would come before the thinking, and every answer here is deliberated; end with a user message"
 _REFUSED = {
     **REFUSED,
