@@ -232,6 +232,7 @@ _REFUSED = {
     "conversation": "conversations are not kept as objects; continue with previous_response_id",
     "context_management": "the input is never shortened",
     "truncation": "the input is never shortened; only disabled is accepted",
+    "moderation": "is told on /v1/chat/completions only; every answer here is judged all the same",
     "prompt": "prompt templates are not kept here",
     "prompt_cache_options": "prompt caches are the engine's own",
     "prompt_cache_retention": "prompt caches are the engine's own",

@@ -71,6 +71,7 @@ FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}, "
         (asked(conversation="conv_1"), "conversation", "previous_response_id"),
         (asked(truncation="auto"), "truncation", "never shortened"),
         (asked(prompt={"id": "pmpt_1"}), "prompt", "not kept"),
+        (asked(moderation={"model": "default"}), "moderation", "chat/completions"),
         (asked(service_tier="flex"), "service_tier", "one tier"),
         (asked(top_logprobs=3), "top_logprobs", "probabilities"),
         (asked(include=["message.output_text.logprobs"]), "include.0", "Input should be"),
@@ -109,7 +110,7 @@ def test_what_is_refused_is_named(body: dict[str, Any], param: str, words: str) 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"background": False, "truncation": "disabled", "service_tier": "auto", "conversation": None},
+        {"background": False, "truncation": "disabled", "service_tier": "auto", "moderation": None},
         {"include": [], "tools": [], "tool_choice": "auto", "metadata": {}, "top_logprobs": 0},
         {"include": ["reasoning.encrypted_content"], "store": False},
         {"reasoning": {"effort": "low", "summary": "auto"}, "text": {"format": {"type": "text"}}},
