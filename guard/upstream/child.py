@@ -65,7 +65,10 @@ class Child:
         return await self._process.wait()
 
     async def stop(self) -> None:
-        """End the engine and everything it started; returns when they are gone."""
+        """End the engine and everything it started; returns when they are gone.
+
+        Cancelled, it has given the order all the same; the supervisor carries it out by itself.
+        """
         self._close_pipe()
         try:
             async with asyncio.timeout(_LAST_RESORT_SECONDS):
@@ -73,9 +76,6 @@ class Child:
         except TimeoutError:
             self._kill_group()
             await self._process.wait()
-        except asyncio.CancelledError:
-            self._kill_group()
-            raise
         self._kill_group()
 
     def _close_pipe(self) -> None:

@@ -63,7 +63,7 @@ def command(spec: EngineSpec, port: int) -> list[str]:
         line += ["--continuous-batching"]
         if not gpu:
             line += ["--device", "cpu", "--dtype", "bfloat16"]
-            line += ["--cb-num-blocks", "128", "--cb-max-batch-tokens", "1024"]
+            line += ["--cb-num-blocks", "128", "--cb-max-batch-tokens", "512"]
     return [*line, *spec.args]
 
 

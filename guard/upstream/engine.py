@@ -106,8 +106,11 @@ class Engine:
         Raises:
             ConfigError: It did not become ready; the text holds the end of its log.
         """
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.log.write_bytes(b"")
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self.log.write_bytes(b"")
+        except OSError as error:
+            raise ConfigError(f"the engine's log {self.log} cannot be written: {error}") from error
         await self._upstream.start()
         try:
             await self._launch(progress or (lambda _: None))
@@ -135,7 +138,10 @@ class Engine:
         self.state, self.detail = EngineState.STARTING, ""
         self.starts += 1
         line = command(self.spec, self._port)
-        self._child = await Child.start(line, environment(self.spec), self.log)
+        try:
+            self._child = await Child.start(line, environment(self.spec), self.log)
+        except OSError as error:
+            raise self._not_ready(f"could not be started: {error}") from error
         try:
             async with asyncio.timeout(self._start_timeout):
                 await self._ready(self._child, progress)

@@ -19,6 +19,7 @@ The engine's output goes through here into a log of bounded size: at the limit t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import os
 import select
@@ -179,11 +180,13 @@ class _Log:
         self._file = path.open("ab", buffering=0)
 
     def write(self, data: bytes) -> None:
-        if self._file.tell() + len(data) > self._limit:
-            self._file.close()
-            self._path.replace(self._path.with_name(self._path.name + ".1"))
-            self._file = self._path.open("ab", buffering=0)
-        self._file.write(data)
+        """Append; a full disk costs log lines, not the engine."""
+        with contextlib.suppress(OSError):
+            if self._file.tell() + len(data) > self._limit:
+                self._path.replace(self._path.with_name(self._path.name + ".1"))
+                self._file.close()
+                self._file = self._path.open("ab", buffering=0)
+            self._file.write(data)
 
     def copy(self, source: int) -> bool:
         """Write what there is to read; False at its end."""

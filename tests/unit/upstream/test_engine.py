@@ -113,6 +113,12 @@ async def test_an_engine_whose_interpreter_is_missing_says_so(tmp_path: Path) ->
         await engine.start()
 
 
+async def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A log path that is no file is an error before anything is started."""
+    with pytest.raises(ConfigError, match="cannot be written"):
+        await Engine(EngineSpec("vllm", "no-model"), log=tmp_path).start()
+
+
 async def test_an_engine_that_never_serves_is_given_up(make: Callable[..., Engine], pids: Path) -> None:
     """After the start timeout the engine is ended and the error says how long it was waited for."""
     engine = make("never", start_timeout=1.0)
