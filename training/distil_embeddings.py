@@ -124,8 +124,10 @@ def train(initial: Matrix, token_lists: Sequence[Sequence[int]], target: Matrix)
     import torch
 
     torch.manual_seed(0)
-    table = torch.nn.EmbeddingBag.from_pretrained(torch.tensor(initial), freeze=False, mode="mean")
-    optimizer = torch.optim.Adam(table.parameters(), lr=LEARNING_RATE)
+    table = torch.nn.EmbeddingBag.from_pretrained(
+        torch.tensor(initial), freeze=False, mode="mean", sparse=True
+    )
+    optimizer = torch.optim.SparseAdam(table.parameters(), lr=LEARNING_RATE)  # only rows in use move
     wanted = torch.tensor(target)
     for epoch in range(EPOCHS):
         order = np.random.default_rng(epoch).permutation(len(token_lists))
@@ -142,7 +144,7 @@ def train(initial: Matrix, token_lists: Sequence[Sequence[int]], target: Matrix)
             loss = off + GEOMETRY * bent
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            optimizer.step()  # type: ignore[no-untyped-call]
             total += off.item() * len(batch)
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (1 - (epoch + 1) / EPOCHS) + 1e-5

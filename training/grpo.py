@@ -110,6 +110,7 @@ def reinforce(
         temperature=settings.temperature,
         use_vllm=settings.vllm != "off",
         vllm_mode="server" if settings.vllm == "server" else "colocate",
+        vllm_server_base_url=settings.vllm_url or None,
         bf16=settings.bf16,
         gradient_checkpointing=False,
         logging_steps=1,
@@ -133,10 +134,11 @@ def reinforce(
     last = last_checkpoint(checkpoints)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     trainer.save_model(str(out / "model"))
-    tokenizer.save_pretrained(out / "model")
     history = [entry for entry in trainer.state.log_history if "reward" in entry]
-    write_json(out / "log.json", history)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    if trainer.is_world_process_zero():
+        tokenizer.save_pretrained(out / "model")
+        write_json(out / "log.json", history)
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return {
         "steps": trainer.state.global_step,
         "prompts": len(chosen),

@@ -45,7 +45,8 @@ class LocalModel:
             from peft import PeftModel
 
             self.model = PeftModel.from_pretrained(self.model, adapter).merge_and_unload()
-        self.model.to(torch.bfloat16).eval()
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model.to(self.device, torch.bfloat16).eval()
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
 
@@ -82,7 +83,7 @@ class LocalModel:
             chunk = order[start : start + batch]
             inputs = self.tokenizer(
                 [prompts[at] for at in chunk], return_tensors="pt", padding=True, add_special_tokens=False
-            )
+            ).to(self.device)
             with torch.inference_mode():
                 tokens = self.model.generate(
                     **inputs,

@@ -166,6 +166,8 @@ class Rl(_Settings):
     bf16: bool = True
     save_steps: Count = 20
     vllm: Literal["off", "colocate", "server"] = "off"
+    vllm_url: str = ""
+    """Of ``trl vllm-serve``, where ``vllm`` is ``server``."""
     judge: bool = False
     """Ask the judge endpoint for the spec-aware score; without it rule-based rubric alone."""
 

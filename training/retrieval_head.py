@@ -27,7 +27,7 @@ from guard.retrieval.dense import StaticEncoder
 from guard.retrieval.head import BUNDLED as HEAD
 from guard.retrieval.hybrid import COMPANY
 from guard.retrieval.index import Entry, Query, passages
-from guard.retrieval.scorer import TextScorer
+from guard.retrieval.scorer import WINDOWS, TextScorer
 from training.retrieval_data import POLICY, ROOT, Labelled, own_prompts, public_prompts
 
 WEIGHT = {
@@ -124,7 +124,9 @@ def main() -> None:
         seen, new = fold != part, np.flatnonzero(fold == part)
         sample = [row.text for row, use in zip(labelled, seen & ordinary, strict=True) if use]
         score = TextScorer(sections, Background.of(sample, encoder), encoder.vocabulary)
-        text[new] = score(Query(rows[new], tuple(tokens[n] for n in new)))
+        for at in range(0, len(new), WINDOWS):
+            some = new[at : at + WINDOWS]
+            text[some] = score(Query(rows[some], tuple(tokens[n] for n in some)))
         layer, bias = learnt(seen)
         odds[new] = rows[new] @ layer + bias
     odds += MIX * np.maximum(text, -1.0)
@@ -142,7 +144,7 @@ def main() -> None:
     save_file(
         {"weights": layer.astype(np.float32), "bias": bias.astype(np.float32)},
         HEAD,
-        {
+        metadata={
             "sections": orjson.dumps([[s.id, s.title] for s in policy.sections]).decode(),
             "mix": str(MIX),
             "zero": str(zero),

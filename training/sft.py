@@ -107,9 +107,8 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
     forbid_policy(rows, policy)
     encoded = [made for row in rows if (made := encode(row, tokenizer, settings.max_length)) is not None]
     show_mask(encoded[0], tokenizer)
-    dataset = Dataset.from_list(
-        [{"input_ids": e.input_ids, "labels": e.labels, "length": len(e.input_ids)} for e in encoded]
-    )
+    encoded = in_batches_of_like_length(encoded, settings.batch, recipe.seed)
+    dataset = Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in encoded])
     checkpoints = out / "checkpoints"
     arguments = SFTConfig(
         output_dir=str(checkpoints),
@@ -124,7 +123,7 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         max_length=settings.max_length,
         bf16=settings.bf16,
         gradient_checkpointing=False,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="sequential",
         logging_steps=5,
         save_steps=settings.save_steps,
         save_total_limit=2,
@@ -144,10 +143,11 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
     last = last_checkpoint(checkpoints)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     trainer.save_model(str(out / "model"))
-    tokenizer.save_pretrained(out / "model")
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
-    write_json(out / "log.json", history)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    if trainer.is_world_process_zero():
+        tokenizer.save_pretrained(out / "model")
+        write_json(out / "log.json", history)
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return {
         "rows": len(encoded),
         "too_long": len(rows) - len(encoded),
@@ -158,6 +158,26 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         "trained": "lora" if settings.lora else "full",
         "sections": {section.id: section.digest for section in policy.sections},
     }
+
+
+BATCHES_SORTED_TOGETHER = 8
+
+
+def in_batches_of_like_length(rows: Sequence[Encoded], batch: int, seed: int) -> list[Encoded]:
+    """Rows in an order in which those of a batch are about as long, and batches of all lengths alternate.
+
+    The trainer's own grouping sorts fifty batches at a time, longest first. Here length tells rulings apart
+    (rows without an answer are short and comply), so that it would train on one ruling for many steps.
+    """
+    size = batch * BATCHES_SORTED_TOGETHER
+    ordered: list[list[Encoded]] = []
+    for start in range(0, len(rows), size):
+        alike = sorted(rows[start : start + size], key=lambda row: len(row.input_ids))
+        ordered += [alike[at : at + batch] for at in range(0, len(alike), batch)]
+    whole = [chunk for chunk in ordered if len(chunk) == batch]
+    rest = [row for chunk in ordered if len(chunk) < batch for row in chunk]
+    random.Random(seed).shuffle(whole)
+    return [row for chunk in whole for row in chunk] + rest
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -26,7 +26,7 @@ from guard.policy.model import Policy, Ruling, digest
 from training.collect import collect
 from training.endpoint import Cache, ask_all
 from training.errors import DataError, RecipeError
-from training.evaluate import GSM8K_TOKENS, Sampler, as_markdown, ask_set, grader_error, measure, report_json
+from training.evaluate import GSM8K_TOKENS, Sampler, as_markdown, ask_set, measure, report_json
 from training.evaluation_sets import Item, load_set
 from training.export import export
 from training.files import (
@@ -44,6 +44,7 @@ from training.judge import judge
 from training.local import LocalModel
 from training.recipe import Endpoint, Recipe
 from training.records import Completion, Example, Judgement, Prompt, user
+from training.refusal_grader import load_grader
 from training.select import select
 from training.written import load_answers, own_prompts, write_completions
 
@@ -182,20 +183,18 @@ def evaluate_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[s
         drawn = sorted(items, key=lambda item: digest([recipe.seed, item.id]))[: settings.limits.get(name)]
         sets[name] = sorted(drawn, key=lambda item: items.index(item))
         counts[name] = f"{len(drawn)} of {len(items)} prompts; {children} that concern children left out."
+    grader = load_grader(recipe.data_dir)
+    notes = [
+        f"Student: {Path(recipe.student).name}; policy {policy.digest[:12]}; greedy decoding.",
+        grader.describe(),
+    ]
     results: dict[str, dict[str, dict[str, Share]]] = {}
     for model in settings.models:
         sampler = _sampler(model, recipe, progress)
         for set_name, items in sets.items():
             tokens = max(settings.max_tokens, GSM8K_TOKENS) if set_name == "gsm8k" else settings.max_tokens
             turns = ask_set(items, sampler, out / model / f"{set_name}.jsonl", tokens)
-            results.setdefault(model, {})[set_name] = measure(turns, policy, settings.resamples)
-            grader = grader_error(recipe.data_dir)
-            notes = [f"Student: {Path(recipe.student).name}; policy {policy.digest[:12]}; greedy decoding."]
-            if grader:
-                notes.append(
-                    f"The refusal grader (opening phrases) agrees with XSTest's human labels on {grader[0]} "
-                    f"of the published completions; {grader[1]} partial refusals have no right side."
-                )
+            results.setdefault(model, {})[set_name] = measure(turns, policy, grader, settings.resamples)
             write_whole(out / "report.md", as_markdown(results, counts, notes).encode())
             write_json(out / "report.json", report_json(results))
     return {"models": list(settings.models), "sets": counts}

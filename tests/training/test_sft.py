@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,16 @@ from training.errors import DataError
 from training.files import write_rows
 from training.recipe import Recipe
 from training.records import Example, Message, prompt_id, user
-from training.sft import IGNORED, encode, forbid_policy, last_checkpoint, rows_to_train, train
+from training.sft import (
+    IGNORED,
+    Encoded,
+    encode,
+    forbid_policy,
+    in_batches_of_like_length,
+    last_checkpoint,
+    rows_to_train,
+    train,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the trainers warn about their own deprecations
 
@@ -163,3 +173,15 @@ def test_kill_9_in_the_middle_goes_on_from_the_last_checkpoint(tiny: Path, tmp_p
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     manifest = json.loads((run / "manifests" / "sft.json").read_text())
     assert manifest["resumed"] is True
+
+
+def test_batches_are_of_like_length_and_in_mixed_order() -> None:
+    """No row is lost, each batch is about as long throughout, and lengths do not run in one direction."""
+    rows = [Encoded([0] * (n * 7 % 97 + 1), [0]) for n in range(203)]
+    made = in_batches_of_like_length(rows, 8, seed=1)
+    assert sorted(len(row.input_ids) for row in made) == sorted(len(row.input_ids) for row in rows)
+    batches = [[len(row.input_ids) for row in made[at : at + 8]] for at in range(0, 192, 8)]
+    assert max(max(batch) - min(batch) for batch in batches) < 40
+    middles = [sum(batch) / 8 for batch in batches]
+    ups = sum(a < b for a, b in pairwise(middles))
+    assert 6 <= ups <= 17
