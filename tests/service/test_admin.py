@@ -70,6 +70,7 @@ async def test_an_unknown_record_is_404(tmp_path: Path) -> None:
         ("/guard/v1/policies", "GET", ADMIN),
         ("/guard/v1/policies/default/reload", "POST", ADMIN),
     ],
+    ids=["records", "record", "policies", "reload"],  # keys are random, names of tests are not
 )
 async def test_each_route_needs_its_scope(tmp_path: Path, path: str, method: str, right: str) -> None:
     """Without a key 401, with another scope 403, with the right one neither."""
