@@ -88,7 +88,14 @@ def _message(item: Item) -> Message:
         # One text, as ``output_text`` joins it, so that a forged thinking in it is dropped.
         texts = (part["text"] if part["type"] == "output_text" else part["refusal"] for part in content)
         return {"role": role, "content": "".join(texts)}
-    return {"role": role, "content": [_part(part) for part in content]}
+    return {"role": role, "content": _chat_content(content)}
+
+
+def _chat_content(parts: Sequence[Item]) -> str | list[dict[str, Any]]:
+    """Parts as chat content; texts alone are one text, since many chat templates know no parts."""
+    if all(part["type"] == "input_text" for part in parts):
+        return "\n".join(part["text"] for part in parts)
+    return [_part(part) for part in parts]
 
 
 def _part(part: Item) -> dict[str, Any]:
@@ -111,5 +118,5 @@ def _add_call(messages: list[Message], item: Item) -> None:
 
 def _result(item: Item) -> Message:
     output = item["output"]
-    content = output if isinstance(output, str) else [_part(part) for part in output]
+    content = output if isinstance(output, str) else _chat_content(output)
     return {"role": "tool", "tool_call_id": item["call_id"], "content": content}

@@ -50,6 +50,14 @@ def test_parts_keep_their_order_and_images_pass_through() -> None:
     ]
 
 
+def test_texts_alone_are_one_text() -> None:
+    """A stored turn and clients that always send parts work with templates that know only text."""
+    parts = [{"type": "input_text", "text": text} for text in ("Hi,", "Pip.")]
+
+    assert messages_of(None, kept_items("Hi", RESPONSE)) == [{"role": "user", "content": "Hi"}]
+    assert messages_of(None, [{"role": "user", "content": parts}])[0]["content"] == "Hi,\nPip."
+
+
 def test_parallel_calls_are_one_turn() -> None:
     """Calls that stand together are one assistant message, with the text before them."""
     items: list[dict[str, Any]] = [
@@ -66,11 +74,7 @@ def test_parallel_calls_are_one_turn() -> None:
     assert [message["role"] for message in messages] == ["user", "assistant", "tool", "tool"]
     assert messages[1]["content"] == "I look."
     assert [call["id"] for call in messages[1]["tool_calls"]] == ["a", "b"]
-    assert messages[3] == {
-        "role": "tool",
-        "tool_call_id": "b",
-        "content": [{"type": "text", "text": "fine"}],
-    }
+    assert messages[3] == {"role": "tool", "tool_call_id": "b", "content": "fine"}
 
 
 def test_reasoning_is_not_believed() -> None:
