@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import shutil
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from guard.audit.cli import log_app
 from guard.errors import ConfigError, GuardError
@@ -34,6 +38,8 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 Opt = typer.Option
+
+_DOES = {"observe": "recorded only (observe)", "enforce": "acted on (enforce)"}
 
 
 @app.command()
@@ -149,22 +155,31 @@ def _describe(settings: Settings, live: Running) -> None:
         policy = active.snapshot.policy
         console.print(
             f"policy   {policy.name} {policy.version}: {len(policy.sections)} sections, "
-            f"{len(policy.clauses)} clauses, digest {policy.digest[:12]} ({active.folder})"
+            f"{len(policy.clauses)} clauses, digest {policy.digest[:12]} ({_here(active.folder)})",
+            soft_wrap=True,
         )
     console.print(f"records  {live.database}")
-    where = settings.engine.upstream or f"{settings.engine.kind} with {settings.engine.model}"
-    console.print(f"engine   {where}, findings: {settings.enforcement.mode.value}")
+    where = settings.engine.upstream or f"{settings.engine.kind} serving {settings.engine.model}"
+    console.print(f"engine   {where}; findings are {_DOES[settings.enforcement.mode]}", soft_wrap=True)
+
+
+def _here(path: Path) -> Path:
+    """A path as seen from the working directory."""
+    with contextlib.suppress(ValueError):
+        return path.resolve().relative_to(Path.cwd())
+    return path
 
 
 async def _announce(server: Any, port: int, settings: Settings, live: Running, started: float) -> None:
     """Say when the endpoint answers; stop the server where the engine cannot start."""
-    last = ""
+    from guard.config import DEFAULT_DATABASE
+
     waiting = asyncio.create_task(live.engine.wait_up())
-    while not waiting.done():
-        await asyncio.wait({waiting}, timeout=0.5)
-        if live.engine.detail and live.engine.detail != last:
-            last = live.engine.detail
-            console.print(f"engine   {last}", markup=False)
+    with console.status("engine   starting", spinner_style="") as status:
+        while not waiting.done():
+            await asyncio.wait({waiting}, timeout=0.5)
+            seconds = time.perf_counter() - started
+            status.update(f"engine   starting, {seconds:.0f} s: {escape(live.engine.detail[:80])}")
     try:
         await waiting
     except GuardError:
@@ -173,14 +188,25 @@ async def _announce(server: Any, port: int, settings: Settings, live: Running, s
     base = f"http://{settings.host}:{port}/v1"
     console.print(f"ready    {base} after {time.perf_counter() - started:.1f} s\n\nTry:\n")
     key = ' -H "Authorization: Bearer $KEY"' if settings.keys else ""
+    database = "" if settings.audit.database == DEFAULT_DATABASE else f" --database {settings.audit.database}"
     console.print(
         f"  curl {base}/chat/completions{key} -H 'Content-Type: application/json' \\\n"
         '    -d \'{"model": "default", "messages": [{"role": "user", "content": '
         '"How do I sharpen a kitchen knife?"}]}\'\n'
-        "  guard log\n",
+        f"  {_own_name()} log{database}\n",
         markup=False,
         soft_wrap=True,
     )
+
+
+def _own_name() -> str:
+    """How this command can be typed again from here."""
+    typed = Path(sys.argv[0])
+    if shutil.which(typed.name) or typed.name == "__main__.py":
+        return "guard"
+    with contextlib.suppress(ValueError):
+        return str(typed.absolute().relative_to(Path.cwd()))
+    return str(typed)
 
 
 @key_app.command("new")

@@ -27,6 +27,9 @@ from guard.pipeline.enforcement import DEFAULT_ACTIONS, Action, Enforcement, Mod
 from guard.pipeline.exchange import Constrained, RetrievalLimits
 from guard.rollout.snapshot import SpecInContext
 
+DEFAULT_DATABASE = "var/guard.db"
+"""Also where ``guard log`` looks."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -129,7 +132,7 @@ class LimitSettings(_Section):
 class AuditSettings(_Section):
     """The record of every choice."""
 
-    database: str = "var/guard.db"
+    database: str = DEFAULT_DATABASE
     """A path for SQLite, or postgresql://user@host/name; a password comes from PGPASSWORD."""
     mode: Literal["durable", "background"] = "durable"
     """``durable``: no answer is complete before its record; ``background``: never wait."""
