@@ -12,9 +12,10 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
+from guard.audit.detail import log_detail
 from guard.audit.query import Filter, find, get, parse_time
 from guard.audit.record import Outcome, Record
-from guard.audit.render import json_line, log_detail, log_lines, log_table
+from guard.audit.render import json_line, log_lines, log_table
 from guard.audit.safe_text import safe_line
 from guard.audit.store import AuditStore
 from guard.deliberation.citations import CitationStatus

@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, Connection, delete, literal_column, or_, s
 
 from guard.audit import migrate
 from guard.audit.codec import policy_document, policy_of_document, record_row, storable
-from guard.audit.database import Database, T, Unstorable, open_database
+from guard.audit.connect import open_database
+from guard.audit.database import Database, T, Unstorable
 from guard.audit.instance import Instance
 from guard.audit.record import Outcome, Record
 from guard.audit.schema import citations, findings, policies, records

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from guard.audit.database import Unstorable, open_database, safe_url
+from guard.audit.connect import open_database
+from guard.audit.database import Unstorable
+from guard.audit.postgresql import safe_url
 from guard.audit.store import AuditStore
 from guard.errors import AuditError
 from tests.postgres import PostgresServer

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
+from guard.audit.detail import log_detail
 from guard.audit.record import Record
-from guard.audit.render import conversation, json_line, log_detail, log_lines, log_table, to_json
+from guard.audit.render import conversation, json_line, log_lines, log_table, to_json
 from guard.audit.safe_text import safe
 from guard.deliberation.citations import Citation, CitationStatus
 from guard.deliberation.deliberation import Finding

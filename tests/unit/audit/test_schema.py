@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
 from guard.audit import migrate
-from guard.audit.database import open_database
+from guard.audit.connect import open_database
 from guard.audit.schema import VERSION_TABLE, metadata
 from guard.audit.store import AuditStore
 from guard.errors import AuditError
