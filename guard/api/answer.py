@@ -197,6 +197,9 @@ class StreamedAnswer:
         self._started = False
         self._silent = True
         """Nothing was sent since the last tick."""
+        self._writing = asyncio.Lock()
+        """Pings come from another task, and a server may let a sender wait: first come, first sent."""
+        self._ended = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Relay the choices' events as they come; stop when the client leaves."""
@@ -266,8 +269,12 @@ class StreamedAnswer:
 
     async def _write(self, data: bytes, *, last: bool = False) -> None:
         self._silent = False
-        if not self._started:
-            self._started = True
-            headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+        async with self._writing:
+            if self._ended:
+                return
+            self._ended = last
+            if not self._started:
+                self._started = True
+                headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
+                await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._send({"type": "http.response.body", "body": data, "more_body": not last})

@@ -46,7 +46,7 @@ class _Writer:
         return f"FAILED {error.status} {error.code}".encode()
 
 
-async def _sent(events: int, choices: int) -> list[dict[str, Any]]:
+def _prepared(choices: int) -> Prepared:
     exchange = Exchange(
         "gr-1",
         "chat.completions",
@@ -58,8 +58,11 @@ async def _sent(events: int, choices: int) -> list[dict[str, Any]]:
         time.perf_counter(),
         choices=choices,
     )
-    prepared = Prepared(exchange, cast(Any, _Snapshot()), (), (), (), "", 0.0)
-    answer = StreamedAnswer(cast(Pipeline, _Unrecorded(events)), prepared, _Writer(), 60)
+    return Prepared(exchange, cast(Any, _Snapshot()), (), (), (), "", 0.0)
+
+
+async def _sent(events: int, choices: int) -> list[dict[str, Any]]:
+    answer = StreamedAnswer(cast(Pipeline, _Unrecorded(events)), _prepared(choices), _Writer(), 60)
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
@@ -91,3 +94,36 @@ async def test_a_record_that_fails_before_the_stream_is_an_error_of_its_own(choi
     """Nothing was sent, so the status can still say it."""
     with pytest.raises(AuditError):
         await _sent(0, choices)
+
+
+async def test_what_is_written_first_is_sent_first_and_nothing_after_the_end() -> None:
+    """A server that lets senders wait changes no order, and no ping follows the last frame."""
+    sent: list[bytes] = []
+    pinged = 0
+
+    class Slow:
+        async def run(self, prepared: Prepared, index: int = 0) -> AsyncGenerator[Event, None]:
+            for number in range(20):
+                await asyncio.sleep(0.002)
+                yield AnswerText(f"{number}.")
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(0.003 if len(sent) % 3 else 0)
+        sent.append(message.get("body", b""))
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    def ping() -> bytes:
+        nonlocal pinged
+        pinged += 1
+        return f"P{pinged}.".encode()
+
+    answer = StreamedAnswer(cast(Pipeline, Slow()), _prepared(1), _Writer(), 0.001, ping=ping)
+    await asyncio.wait_for(answer({}, receive, send), 5)
+
+    frames = [part for part in b"".join(sent).decode().removesuffix("END").split(".") if part]
+    pings = [part for part in frames if part.startswith("P")]
+    assert [part for part in frames if part not in pings] == [str(number) for number in range(20)]
+    assert pings == [f"P{number}" for number in range(1, len(pings) + 1)]
+    assert sent[-1] == b"END"
