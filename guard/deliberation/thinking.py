@@ -12,6 +12,10 @@ from typing import NamedTuple
 
 OPENING = ("<think>", "<thinking>")
 CLOSING = ("</think>", "</thinking>")
+REOPENED = re.compile(r"</think(?:ing)?><think(?:ing)?>", re.IGNORECASE | re.ASCII)
+"""What stands in a thinking where it ended and another one began."""
+REOPENING = "</think><think>"
+"""The same, to be written where the tags themselves were not seen."""
 
 _OPEN = re.compile("|".join(OPENING), re.IGNORECASE | re.ASCII)
 _CLOSE = re.compile("|".join(CLOSING), re.IGNORECASE | re.ASCII)
@@ -30,9 +34,10 @@ class ThinkingSplitter:
     """Splits one completion; feed it pieces in order, then close it.
 
     A thinking may open at the very beginning (white space aside), or later at the beginning of a
-    line, so that a model that goes back to thinking after its answer shows none of it. A tag in
-    the middle of a line is text. White space between the thinking and the answer is dropped; that
-    of an answer without thinking is the model's own.
+    line, so that a model that goes back to thinking after its answer shows none of it. Where two
+    follow each other before the answer, the tags between them stay in their text (``REOPENED``). A
+    tag in the middle of a line is text. White space between the thinking and the answer is dropped;
+    that of an answer without thinking is the model's own.
     """
 
     def __init__(self, *, opened: bool = False) -> None:
@@ -43,6 +48,10 @@ class ThinkingSplitter:
         self._blank = True
         """No answer text yet: white space is held back, a tag may open."""
         self._line_start = True
+        self._closing = ""
+        """The tag that closed the last thinking."""
+        self._opening = ""
+        """The tag that opened it."""
         self.thought = False
         """A thinking was begun and closed."""
 
@@ -80,6 +89,8 @@ class ThinkingSplitter:
                 at = self._think(text, at, thinking, final=final)
             else:
                 at = self._answer(text, at, answer, final=final)
+                if self.inside and self._blank and self._closing:
+                    thinking.append(self._closing + self._opening)
         return Split("".join(thinking), "".join(answer))
 
     def _think(self, text: str, at: int, out: list[str], *, final: bool) -> int:
@@ -87,6 +98,7 @@ class ThinkingSplitter:
         if match:
             out.append(text[at : match.start()])
             self._inside = False
+            self._closing = match[0]
             self.thought = True
             self._line_start = True
             return match.end()
@@ -101,7 +113,7 @@ class ThinkingSplitter:
             first = ink.start() if ink else len(text)
             opening = _OPEN.match(text, first)
             if opening:
-                return self._enter(opening.end())
+                return self._enter(opening)
             if not final and (not ink or _starts(text[first : first + _LONGEST], OPENING)):
                 self._held = text[at:]
                 return len(text)
@@ -117,7 +129,7 @@ class ThinkingSplitter:
         while match := _OPEN.search(text, line):
             if self._starts_line(text, line, match.start()):
                 out.append(text[at : match.start()])
-                return self._enter(match.end())
+                return self._enter(match)
             line = text.find("\n", match.end())  # the rest of this line is text
             if line == -1:
                 break
@@ -134,10 +146,11 @@ class ThinkingSplitter:
             return self._line_start and not text[start:end].strip()
         return not text[newline:end].strip()
 
-    def _enter(self, end: int) -> int:
+    def _enter(self, tag: re.Match[str]) -> int:
         self._inside = True
         self._opened = True
-        return end
+        self._opening = tag[0]
+        return tag.end()
 
 
 def split_thinking(text: str, *, opened: bool = False) -> Split:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from guard.deliberation.thinking import ThinkingSplitter
+from guard.deliberation.thinking import REOPENING, ThinkingSplitter
 from guard.pipeline.usage import Usage
 
 
@@ -45,6 +45,8 @@ class CallReader:
         """
         self._joining = joining
         self._splitter = ThinkingSplitter(opened=thinking_opened)
+        self._by_field = False
+        """A thinking came in a field of its own, and none in the content so far."""
         self._counted = 0
         self.finish_reason = ""
         self.usage = Usage()
@@ -74,8 +76,12 @@ class CallReader:
         content = delta.get("content")
         tools = delta.get("tool_calls") or None
         answer = ""
+        self._by_field = self._by_field or bool(thinking)
         if content:
             split = self._splitter.feed(content)
+            if split.thinking and self._by_field:
+                thinking += REOPENING
+                self._by_field = False
             thinking += split.thinking
             answer = split.answer
         if not (thinking or content or tools):

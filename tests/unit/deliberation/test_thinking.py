@@ -93,7 +93,11 @@ WHOLE = {
     "no closing tag": ("<think>Sums and so on", Split("Sums and so on", "")),
     "no opening tag": ("Sums.</think>Four.", Split("", "Sums.</think>Four.")),
     "an empty thinking": ("<think></think>Four.", Split("", "Four.")),
-    "two thinkings at once": ("<think>a</think>\n<think>b</think>c", Split("ab", "c")),
+    "two thinkings at once": ("<think>a</think>\n<think>b</think>c", Split("a</think><think>b", "c")),
+    "two thinkings, other tags": (
+        "<THINK>a</Thinking> <think>b</think>c",
+        Split("a</Thinking><think>b", "c"),
+    ),
     "upper case": ("<THINK>a</Think>b", Split("a", "b")),
     "the longer tag": ("<thinking>a</thinking>b", Split("a", "b")),
     "closed by the other tag": ("<think>a</thinking>b", Split("a", "b")),

@@ -25,12 +25,14 @@ def test_both_names_of_the_reasoning_field_are_thinking(name: str) -> None:
 
 
 def test_tags_inside_content_are_thinking_even_beside_a_reasoning_field() -> None:
-    """A reasoning parser that lets tags through does not leak the thinking."""
+    """A reasoning parser that lets tags through does not leak the thinking; it is read as a second one."""
     reader = CallReader(thinking_opened=False)
+    contents = ["<think>b", "b</think>", "c"]
 
-    pieces = [reader.read(_chunk(reasoning="a")), reader.read(_chunk(content="<think>b</think>c"))]
+    pieces = [reader.read(_chunk(reasoning="a")), *(reader.read(_chunk(content=c)) for c in contents)]
 
-    assert pieces == [Piece("a", tokens=1), Piece("b", "c", tokens=1)]
+    assert "".join(piece.thinking for piece in pieces) == "a</think><think>bb"
+    assert "".join(piece.answer for piece in pieces) == "c"
 
 
 def test_a_prompt_that_opened_the_thinking_needs_no_opening_tag() -> None:
