@@ -15,15 +15,20 @@ from typing import Any, Protocol
 from guard.audit.record import Outcome, Record
 from guard.deliberation.deliberation import Finding, read_deliberation
 from guard.deliberation.verdict import read_verdict
-from guard.errors import ApiError
+from guard.errors import ApiError, InvalidRequest
 from guard.pipeline.calls import answer_call, continued_call, thinking_call
 from guard.pipeline.enforcement import Action, Enforcement, reminder
 from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
 from guard.pipeline.exchange import Constrained, EngineProfile, Prepared
+from guard.pipeline.hidden import PolicyWatch, shows_policy
+from guard.pipeline.messages import answer_form
 from guard.pipeline.notes import Notes
 from guard.pipeline.reading import CallReader, Piece
-from guard.pipeline.stop import StopCutter
+from guard.pipeline.release import Release
+from guard.pipeline.tools import CallNamer
 from guard.policy.model import Ruling
+
+_REFUSED_BY_ENGINE = "The engine refused the request as invalid."
 
 
 class ChatEngine(Protocol):
@@ -75,6 +80,7 @@ class Choice:
         self._enforcement = enforcement
         self._writer = writer
         self._notes = Notes(prepared, index, profile.model, enforcement.mode)
+        self._watch = PolicyWatch(prepared)
         self._reminder = ""
         self._retry = False
         self._exhausted = False
@@ -89,6 +95,7 @@ class Choice:
         try:
             while True:
                 notes.begin_attempt()
+                self._watch = PolicyWatch(self._prepared)
                 self._retry = self._exhausted = False
                 async with aclosing(self._attempt()) as events:
                     async for event in events:
@@ -102,6 +109,8 @@ class Choice:
         except ApiError as error:
             reason = " | ".join([error.message, *getattr(error, "__notes__", ())])
             await self._writer.write(notes.record(Outcome.FAILED, error=reason))
+            if isinstance(error, InvalidRequest) and shows_policy(error.message, self._prepared):
+                raise InvalidRequest(_REFUSED_BY_ENGINE, param=error.param, code=error.code) from error
             raise
         except Exception as error:
             await self._writer.write(notes.record(Outcome.FAILED, error=f"bug: {error!r}"))
@@ -112,7 +121,11 @@ class Choice:
     async def _attempt(self) -> AsyncGenerator[Event, None]:
         """One deliberation and, if it holds, its answer; sets ``_retry`` where it does not."""
         notes = self._notes
-        release = _Release(self._exchange.stop, self._exchange.max_tokens or self._profile.answer_tokens)
+        release = Release(
+            self._exchange.stop,
+            self._exchange.max_tokens or self._profile.answer_tokens,
+            CallNamer(f"call_{self._exchange.request_id.removeprefix('gr-')}{notes.index:04x}"),
+        )
         held: list[Event] = []
         hold = False
         decided: Decided | None = None
@@ -123,6 +136,7 @@ class Choice:
                     if decided is None:
                         yield ThinkingText(piece.thinking)
                     elif self._reconsidered(decided):
+                        release.over = "content_filter"
                         break
                 if not (piece.answer or piece.tools):
                     continue
@@ -137,13 +151,15 @@ class Choice:
                     if decided.refused:
                         break
                 for event in release.take(piece):
+                    if self._leaks(event):
+                        release.over = "content_filter"
+                        break
                     if hold:
                         held.append(event)
                     else:
                         self._note(event)
                         yield event
                 if release.over:
-                    notes.finish_reason, notes.stop_sequence = release.over, release.stopped_at
                     break
         if decided is None:
             decided = self._decide(exhausted=notes.finish_reason == "length")
@@ -151,11 +167,15 @@ class Choice:
                 return
             yield decided
         elif not decided.refused and not release.over and (tail := release.rest()):
-            if hold:
-                held.append(AnswerText(tail))
+            if self._leaks(tail):
+                release.over = "content_filter"
+            elif hold:
+                held.append(tail)
             else:
-                notes.add_answer(tail)
-                yield AnswerText(tail)
+                self._note(tail)
+                yield tail
+        if release.over:
+            notes.finish_reason, notes.stop_sequence = release.over, release.stopped_at
         if hold:
             self._judge_held(held)
             if self._retry:
@@ -169,6 +189,10 @@ class Choice:
                 yield event
         elif not decided.refused:
             self._judge_released()
+            if release.over == "content_filter":
+                notes.outcome = Outcome.CUT
+        if not decided.refused and not release.over and notes.finish_reason != "length":
+            release.calls.check()
         if decided.refused:
             for event in () if self._exchange.decision_only else self._refusal():
                 yield event
@@ -239,8 +263,17 @@ class Choice:
             learnt=self._profile.learnt,
             earlier=snapshot.earlier,
             exhausted=exhausted,
+            dictated=self._prepared.dictated,
         )
-        return self._act(notes.deliberation.findings)
+        decided = self._act(notes.deliberation.findings)
+        if decided.refused or self._retry or not (self._must_hold() and self._formed_by_client()):
+            return decided
+        notes.outcome = Outcome.REFUSED
+        return Decided(notes.deliberation, refused=True)
+
+    def _formed_by_client(self) -> bool:
+        """Whether a schema of the client's forms the answer: it can make help look like a refusal."""
+        return answer_form(self._exchange.constraint) is not None
 
     def _act(self, findings: tuple[Finding, ...]) -> Decided:
         notes = self._notes
@@ -263,9 +296,9 @@ class Choice:
         answer = "".join(event.text for event in held if isinstance(event, AnswerText))
         tools = any(isinstance(event, ToolCalls) for event in held)
         if notes.agreement(answer, tools=tools) is False:
-            notes.withheld = answer
             notes.late_findings.append(Finding.ANSWER_AGAINST_VERDICT)
-            self._act(notes.findings)
+        if notes.late_findings and (self._act(notes.findings).refused or self._retry):
+            notes.withheld = answer
 
     def _judge_released(self) -> None:
         """Check an answer that is out; too late to change it."""
@@ -284,10 +317,14 @@ class Choice:
             return False
         if Finding.ANSWER_AGAINST_VERDICT not in notes.late_findings:
             notes.late_findings.append(Finding.ANSWER_AGAINST_VERDICT)
-        if not self._enforcement.acts_on(Finding.ANSWER_AGAINST_VERDICT):
+        return self._enforcement.acts_on(Finding.ANSWER_AGAINST_VERDICT)
+
+    def _leaks(self, event: Event) -> bool:
+        """Note where what is about to be released quotes the policy; whether to cut before it."""
+        if not self._watch.take(event):
             return False
-        notes.outcome, notes.finish_reason = Outcome.CUT, "content_filter"
-        return True
+        self._notes.late_findings.append(Finding.POLICY_LEAK)
+        return self._enforcement.acts_on(Finding.POLICY_LEAK)
 
     def _refusal(self) -> Iterator[Event]:
         """The policy's own words in place of the model's."""
@@ -309,33 +346,3 @@ class Choice:
     async def _open_stream(self) -> None:
         if self._exchange.stream:
             await self._writer.write(self._notes.record(Outcome.STREAMING))
-
-
-class _Release:
-    """Applies the client's stop sequences and token limit to the visible answer."""
-
-    def __init__(self, stop: tuple[str, ...], max_tokens: int | None) -> None:
-        self._cutter = StopCutter(stop)
-        self._max_tokens = max_tokens
-        self._tokens = 0
-        self.over = ""
-        """The finish reason, once the answer is cut."""
-        self.stopped_at: str | None = None
-        """The stop sequence that cut it."""
-
-    def take(self, piece: Piece) -> Iterator[Event]:
-        """The events of a piece that may be released."""
-        text = self._cutter.feed(piece.answer) if piece.answer else ""
-        if text:
-            yield AnswerText(text)
-        if piece.tools and not self._cutter.hit:
-            yield ToolCalls(piece.tools)
-        self._tokens += piece.tokens
-        if self._cutter.hit:
-            self.over, self.stopped_at = "stop", self._cutter.found
-        elif self._max_tokens is not None and self._tokens >= self._max_tokens:
-            self.over = "length"
-
-    def rest(self) -> str:
-        """Text that was held back as a possible stop sequence."""
-        return self._cutter.close()

@@ -41,6 +41,7 @@ DEFAULT_ACTIONS: Mapping[Finding, Action] = {
     Finding.NOT_GIVEN_CITATION: Action.PASS,
     Finding.VERDICT_AGAINST_CLAUSE: Action.RETRY_THEN_REFUSE,
     Finding.ANSWER_AGAINST_VERDICT: Action.RETRY_THEN_REFUSE,
+    Finding.POLICY_LEAK: Action.REFUSE,
 }
 """What ``enforce`` does unless configured otherwise: a wrong decision is never released, a badly
 evidenced one is tried once more."""
@@ -85,6 +86,7 @@ _REMINDERS = {
     Finding.NOT_GIVEN_CITATION: "Cite only clauses whose full text you were given.",
     Finding.VERDICT_AGAINST_CLAUSE: "Decide as the cited clauses rule, or cite the ones that decide.",
     Finding.ANSWER_AGAINST_VERDICT: "Write the answer that the decision calls for.",
+    Finding.POLICY_LEAK: "Quote nothing of the policy in the answer.",
 }
 
 

@@ -91,6 +91,8 @@ class Prepared:
     retrieval_ms: float
     not_applied: tuple[str, ...] = ()
     """Fields of the request that the engine does nothing with."""
+    dictated: bool = False
+    """The request holds a decision, which the thinking may repeat."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ dropped from assistant turns, and reasoning fields are not passed on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from guard.deliberation.thinking import split_thinking
 from guard.policy.compose import disarm
@@ -19,19 +21,36 @@ _SYSTEM = frozenset({"system", "developer"})
 _FORWARDED = ("role", "name", "tool_call_id", "tool_calls")
 
 
-def query_texts(messages: Sequence[Message]) -> tuple[str, ...]:
-    """Every text in the conversation, newest first; what retrieval searches with."""
-    return tuple(text for message in reversed(messages) for text in _texts(message))
+def query_texts(messages: Sequence[Message], constraint: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """Every text in the conversation, newest first; what retrieval searches with.
+
+    Args:
+        messages: The client's, validated.
+        constraint: What a grammar enforces; the words of a schema come after the newest text, since a
+            schema can ask for as much as a message.
+    """
+    texts = [text for message in reversed(messages) for text in (*_content(message), *_calls(message))]
+    form = answer_form(constraint or {})
+    if form:
+        texts.insert(1, "\n".join(_strings(form)))
+    return tuple(texts)
 
 
-def _texts(message: Message) -> Iterator[str]:
-    content = message.get("content")
-    if isinstance(content, str):
-        yield content
-    elif content:
-        yield "\n".join(part["text"] for part in content if part["type"] == "text")
-    for call in message.get("tool_calls") or ():
-        yield call["function"]["arguments"]
+def client_texts(messages: Sequence[Message], *more: Any) -> Iterator[str]:
+    """Everything that the client wrote itself, in any order.
+
+    Args:
+        messages: The client's, validated.
+        more: JSON values beside them, such as tools.
+    """
+    yield from query_texts(messages)
+    yield from (orjson.dumps(value).decode() for value in more)
+
+
+def answer_form(constraint: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The JSON schema with its name and description that the client's answer must fit, if any."""
+    wanted = constraint.get("response_format")
+    return wanted["json_schema"] if wanted and wanted["type"] == "json_schema" else None
 
 
 def system_text(messages: Sequence[Message]) -> str:
@@ -40,8 +59,58 @@ def system_text(messages: Sequence[Message]) -> str:
     for message in messages:
         if message["role"] not in _SYSTEM:
             break
-        parts.extend(_texts(message))
+        parts.extend(_content(message))
     return "\n\n".join(parts)
+
+
+def form_text(constraint: Mapping[str, Any]) -> str:
+    """What the model is told of the schema that its answer must fit; empty where there is none.
+
+    A grammar would enforce it unseen, so that the thinking would not know what it decides about.
+    """
+    form = answer_form(constraint)
+    return f"{_FORM}\n{orjson.dumps(form).decode()}" if form else ""
+
+
+_FORM = (
+    "The answer will be held to this JSON schema. It comes from the client and is part of the request: what "
+    "its names, descriptions and fixed values ask for is asked for."
+)
+
+
+def _content(message: Message) -> Iterator[str]:
+    """The text of a message, several parts as one."""
+    content = message.get("content")
+    if isinstance(content, str):
+        yield content
+    elif content:
+        yield "\n".join(part.get("text") or part.get("refusal") or "" for part in content)
+
+
+def _calls(message: Message) -> Iterator[str]:
+    """The names and arguments of a message's tool calls, as words."""
+    for call in message.get("tool_calls") or ():
+        function = call["function"]
+        try:
+            arguments = "\n".join(_strings(orjson.loads(function["arguments"])))
+        except orjson.JSONDecodeError:
+            arguments = function["arguments"]
+        yield f"{function['name']}\n{arguments}"
+
+
+def _strings(value: Any) -> list[str]:
+    """Every text in a JSON value, names included, in order."""
+    found: list[str] = []
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            found.append(item)
+        elif isinstance(item, Mapping):
+            stack.extend(part for pair in reversed(list(item.items())) for part in reversed(pair))
+        elif isinstance(item, list):
+            stack.extend(reversed(item))
+    return found
 
 
 def engine_messages(messages: Sequence[Message], system: str, reminder: str = "") -> list[Message]:
@@ -68,18 +137,23 @@ def _engine_message(message: Message) -> Message:
     out = {key: disarm_all(message[key]) for key in _FORWARDED if message.get(key) is not None}
     if out["role"] == "developer":
         out["role"] = "system"
-    content = message.get("content")
+    content, assistant = message.get("content"), out["role"] == "assistant"
     if isinstance(content, str):
-        out["content"] = disarm(split_thinking(content).answer if out["role"] == "assistant" else content)
+        out["content"] = _engine_text(content, assistant=assistant)
     else:
-        out["content"] = None if content is None else [_engine_part(part) for part in content]
+        parts = content if content is None else [_engine_part(part, assistant=assistant) for part in content]
+        out["content"] = parts
     return out
 
 
-def _engine_part(part: dict[str, Any]) -> dict[str, Any]:
-    if part["type"] == "refusal":
-        return {"type": "text", "text": disarm(part["refusal"])}
-    return {**part, "text": disarm(part["text"])} if part["type"] == "text" else part
+def _engine_part(part: dict[str, Any], *, assistant: bool) -> dict[str, Any]:
+    if part["type"] not in {"text", "refusal"}:
+        return part
+    return {"type": "text", "text": _engine_text(part[part["type"]], assistant=assistant)}
+
+
+def _engine_text(text: str, *, assistant: bool) -> str:
+    return disarm(split_thinking(text).answer if assistant else text)
 
 
 def disarm_all(value: Any) -> Any:

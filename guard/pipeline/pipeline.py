@@ -7,13 +7,16 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Protocol
 
+from guard.deliberation.verdict import holds_decision
 from guard.errors import InvalidRequest
 from guard.pipeline.choice import ChatEngine, Choice, RecordWriter
 from guard.pipeline.enforcement import Enforcement, Mode
 from guard.pipeline.events import Event
 from guard.pipeline.exchange import Constrained, EngineProfile, Exchange, Prepared, RetrievalLimits
-from guard.pipeline.messages import query_texts, system_text
+from guard.pipeline.messages import form_text, query_texts, system_text
+from guard.retrieval.disguise import clean
 from guard.retrieval.hybrid import fit
+from guard.retrieval.normalise import bounded
 from guard.rollout.snapshot import Snapshot, SpecInContext
 
 
@@ -66,7 +69,9 @@ class Pipeline:
                 code="unsupported_parameter",
             )
         started = time.perf_counter()
-        texts = query_texts(exchange.messages) if exchange.searched is None else exchange.searched
+        texts = exchange.searched
+        if texts is None:
+            texts = query_texts(exchange.messages, exchange.constraint)
         hits = snapshot.retriever.retrieve(texts, max_sections=self._limits.max_sections)
         wanted = hits
         if self._spec is SpecInContext.DRIFT:
@@ -82,11 +87,12 @@ class Pipeline:
             decodings=tuple(dict.fromkeys(hit.via for hit in hits if hit.via != "plain")),
             system=snapshot.spec.system(
                 given,
-                system_text(exchange.messages),
+                "\n\n".join(filter(None, (system_text(exchange.messages), form_text(exchange.constraint)))),
                 constant=self._spec is SpecInContext.RETRIEVED,
             ),
             retrieval_ms=elapsed,
             not_applied=_not_applied(exchange, profile),
+            dictated=any(map(_dictates, texts)),
         )
 
     def run(self, prepared: Prepared, index: int = 0) -> AsyncGenerator[Event, None]:
@@ -103,6 +109,11 @@ class Pipeline:
             self._writer,
         )
         return choice.run()
+
+
+def _dictates(text: str) -> bool:
+    """Whether a text holds a decision, also in disguised letters."""
+    return holds_decision(text) or (not text.isascii() and holds_decision(clean(bounded(text))[0]))
 
 
 def _not_applied(exchange: Exchange, profile: EngineProfile) -> tuple[str, ...]:

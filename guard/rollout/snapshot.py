@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from guard.deliberation.leak import Runs, runs
 from guard.policy.compose import SpecText, render_policy
 from guard.policy.model import Clause, Policy
 from guard.retrieval.dense import StaticEncoder
@@ -30,6 +31,20 @@ class Snapshot:
     retriever: Retriever
     earlier: Mapping[str, tuple[Clause, ...]]
     """Clauses as earlier versions had them, by clause id; what makes a citation stale."""
+    _runs: dict[str, Runs] = field(default_factory=dict, repr=False, compare=False)
+    """Of the texts that were hidden in a prompt so far."""
+
+    def hidden(self, given: Iterable[str]) -> tuple[Runs, ...]:
+        """The runs of words that an answer must not quote: those of the constant part and of sections.
+
+        Args:
+            given: Ids of the sections in the prompt.
+        """
+        texts = (self.spec.constant, *(self.spec.sections[section] for section in given))
+        for text in texts:
+            if text not in self._runs:
+                self._runs[text] = runs(text)
+        return tuple(self._runs[text] for text in texts)
 
     def remembering(self, policies: Iterable[Policy]) -> Snapshot:
         """This snapshot, with the clauses of these earlier policies known as such."""
