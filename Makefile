@@ -10,14 +10,16 @@ PYTHON ?= python3
 VENV   ?= .venv
 VLLM   ?= .venv-vllm
 PORT   ?= 8080
-MODEL  ?= models/smollm2-135m-instruct
+BASE    = models/smollm2-135m-instruct
+MODEL   = models/smollm2-135m-guard
+ADAPTER = deploy/embedded
 ARGS   ?=
 BIN     = $(VENV)/bin
 
 .PHONY: serve test check unit engines bench xstest
 
 serve: $(VENV)/.embedded $(MODEL)/config.json
-	@exec $(BIN)/guard serve --engine transformers --model $(MODEL) --port $(PORT) $(ARGS)
+	@exec $(BIN)/guard serve --config $(ADAPTER)/guard.toml --model $(MODEL) --port $(PORT) $(ARGS)
 
 test: check unit engines
 
@@ -27,11 +29,11 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.dev
+unit: $(VENV)/.dev $(BASE)/config.json
 	@tests/system_packages.sh postgresql
 	$(BIN)/pytest -q -n auto -m "not engine and not slow"
 
-engines: $(VENV)/.dev $(VLLM)/.ready $(MODEL)/config.json
+engines: $(VENV)/.dev $(VLLM)/.ready $(BASE)/config.json
 	VLLM_PYTHON=$(abspath $(VLLM)/bin/python) $(BIN)/pytest -q -m "engine and not slow"
 
 bench: $(VENV)/.dev
@@ -67,5 +69,8 @@ $(VLLM)/.ready: tests/contract/install_vllm.sh
 	@tests/contract/install_vllm.sh $(VLLM) $(PYTHON)
 	@touch $@
 
-$(MODEL)/config.json: | $(VENV)/.embedded
-	@$(BIN)/python deploy/embedded/fetch_model.py $(MODEL)
+$(BASE)/config.json: | $(VENV)/.embedded
+	@$(BIN)/python deploy/embedded/fetch_model.py $(BASE)
+
+$(MODEL)/config.json: $(ADAPTER)/adapter_model.safetensors | $(VENV)/.embedded
+	@$(BIN)/python deploy/embedded/fetch_model.py $(MODEL) --adapter $(ADAPTER)
