@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from guard.policy.characters import INVISIBLE
 from guard.policy.model import Clause, Policy, Ruling, Section
@@ -19,6 +20,9 @@ from guard.policy.model import Clause, Policy, Ruling, Section
 CHARACTERS_PER_TOKEN = 4.1
 """Characters per token of policy text, measured over specs/default with the tokenizer of
 SmolLM2-135M-Instruct (tests/training/test_policy_tokens.py holds it within 15 %)."""
+
+OUTLINE_TOKENS = 4000
+"""Tokens that the summaries of all sections may take in every prompt: some 130 sections."""
 
 HOW_TO_DELIBERATE = """\
 Before every answer, think between <think> and </think>: say what is asked and what an answer would make \
@@ -40,6 +44,10 @@ class SpecText:
     tokens: Mapping[str, int]
     """Estimated tokens of each section's text, by section id."""
 
+    @cached_property
+    def _position(self) -> Mapping[str, int]:
+        return {section: place for place, section in enumerate(self.sections)}
+
     def system(self, given: Iterable[str], application: str = "", *, constant: bool = True) -> str:
         """The system prompt: constant part, sections in canonical order, the application's own prompt.
 
@@ -48,8 +56,8 @@ class SpecText:
             application: The client's system prompt; disarmed here.
             constant: Whether to begin with the constant part; a model trained on the policy knows it.
         """
-        wanted = frozenset(given)
-        full = "\n\n".join(text for section, text in self.sections.items() if section in wanted)
+        known = {section for section in given if section in self.sections}
+        full = "\n\n".join([self.sections[s] for s in sorted(known, key=self._position.__getitem__)])
         parts = [f"<policy>\n{text}\n</policy>" for text in (self.constant if constant else "", full) if text]
         if application:
             parts.append(disarm(application))
@@ -74,7 +82,7 @@ def render_constant(policy: Policy) -> str:
             f"# {policy.title}",
             HOW_TO_DELIBERATE,
             "## Sections",
-            *(f"- {s.title} [{s.clauses[0].id}-{s.clauses[-1].id}]: {s.summary}" for s in policy.sections),
+            *_outline(policy),
             "## Precedence",
             *_numbered(policy.precedence),
             "## Style and helpfulness",
@@ -83,6 +91,14 @@ def render_constant(policy: Policy) -> str:
             *_bullets(styles),
         ]
     )
+
+
+def _outline(policy: Policy) -> list[str]:
+    """A line per section, or one line in all for a policy whose outline alone would fill the context."""
+    lines = [f"- {s.title} [{s.clauses[0].id}-{s.clauses[-1].id}]: {s.summary}" for s in policy.sections]
+    if sum(map(estimate_tokens, lines)) <= OUTLINE_TOKENS:
+        return lines
+    return [f"The policy has {len(lines)} sections; those that matter for a request follow in full."]
 
 
 def render_section(section: Section) -> str:

@@ -114,6 +114,11 @@ class Policy:
         """Every section by id."""
         return {section.id: section for section in self.sections}
 
+    @cached_property
+    def position(self) -> Mapping[str, int]:
+        """Place of each section in canonical order, by section id."""
+        return {section.id: place for place, section in enumerate(self.sections)}
+
     def refusal(self, section_ids: tuple[str, ...] = ()) -> str:
         """The refusal text of the first named section that has one, else the default."""
         for section_id in section_ids:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -12,6 +13,7 @@ from guard.policy.characters import INVISIBLE
 from guard.policy.compose import (
     CHARACTERS_PER_TOKEN,
     HOW_TO_DELIBERATE,
+    OUTLINE_TOKENS,
     disarm,
     estimate_tokens,
     render_constant,
@@ -234,3 +236,14 @@ def test_a_disarmed_text_holds_no_tag_and_is_otherwise_unchanged(text: str) -> N
 def test_a_text_without_brackets_is_never_touched(text: str) -> None:
     """There is nothing in it that could open a tag."""
     assert disarm(text) is text
+
+
+def test_an_outline_that_would_fill_the_context_is_one_line() -> None:
+    """A policy of a thousand sections costs every prompt a line, not a hundred kilobytes."""
+    section = DEFAULT.sections[0]
+    many = tuple(replace(section, id=f"section-{number}") for number in range(1000))
+
+    constant = render_policy(replace(DEFAULT, sections=many)).constant
+
+    assert "The policy has 1000 sections" in constant
+    assert estimate_tokens(constant) < OUTLINE_TOKENS
