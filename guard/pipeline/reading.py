@@ -7,6 +7,7 @@ parser may still let tags through.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,8 @@ class Piece:
 EMPTY = Piece()
 """What a chunk brings that holds no text: roles, usage, finish reasons."""
 
+
+_TEXT_FIELDS = ("reasoning", "reasoning_content", "content")
 
 JOINED = 16
 """Chunks in one piece at most: by so many tokens a thinking may go over its budget."""
@@ -59,11 +62,11 @@ class CallReader:
 
     def read_batch(self, chunks: list[dict[str, Any]]) -> list[Piece]:
         """Take chunks that came together; the pieces they bring, without empty ones."""
-        pieces = [piece for chunk in chunks if (piece := self.read(chunk)) is not EMPTY]
-        return join_pieces(pieces) if self._joining and len(pieces) > 1 else pieces
+        counted = runs(chunks) if self._joining else ((chunk, 1) for chunk in chunks)
+        return [piece for chunk, count in counted if (piece := self.read(chunk, count)) is not EMPTY]
 
-    def read(self, chunk: dict[str, Any]) -> Piece:
-        """Take one chunk."""
+    def read(self, chunk: dict[str, Any], count: int = 1) -> Piece:
+        """Take one chunk, which may stand for several of the engine's."""
         completion = self._read_usage(chunk.get("usage"))
         choices = chunk["choices"]
         if not choices:
@@ -86,7 +89,7 @@ class CallReader:
             answer = split.answer
         if not (thinking or content or tools):
             return EMPTY
-        tokens = 1 if completion is None else max(completion - self._counted, 0)
+        tokens = count if completion is None else max(completion - self._counted, 0)
         self._counted += tokens
         return Piece(thinking, answer, tools, tokens)
 
@@ -114,31 +117,38 @@ class CallReader:
         return self.usage.completion
 
 
-def join_pieces(pieces: list[Piece]) -> list[Piece]:
-    """The same texts in the same order, in fewer pieces.
+def runs(chunks: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:
+    """The same chunks with neighbours that bring nothing but text of one kind made one, and how many it was.
 
-    A piece holds thinking before answer, so one ends where thinking follows an answer. Tool calls
-    stay pieces of their own.
+    What a chunk says beside text (usage, finish reason, tool calls, both kinds of text) keeps it apart.
     """
-    joined: list[Piece] = []
-    start = 0
-    answered = False
-    for position, piece in enumerate(pieces):
-        full = position - start == JOINED
-        if position > start and (piece.tools or full or (answered and piece.thinking)):
-            joined.append(_join(pieces[start:position]))
-            start, answered = position, False
-        if piece.tools:
-            joined.append(piece)
-            start = position + 1
-        else:
-            answered = answered or bool(piece.answer)
-    if start < len(pieces):
-        joined.append(_join(pieces[start:]))
-    return joined
+    texts: list[str] = []
+    field = ""
+    for chunk in chunks:
+        kind = _plain_text(chunk)
+        if texts and (kind != field or len(texts) == JOINED):
+            yield _run(field, texts), len(texts)
+            texts = []
+        if kind is None:
+            yield chunk, 1
+        elif kind:
+            field = kind
+            texts.append(chunk["choices"][0]["delta"][kind])
+    if texts:
+        yield _run(field, texts), len(texts)
 
 
-def _join(pieces: list[Piece]) -> Piece:
-    thinking = "".join([piece.thinking for piece in pieces])
-    answer = "".join([piece.answer for piece in pieces])
-    return Piece(thinking, answer, None, sum(piece.tokens for piece in pieces))
+def _plain_text(chunk: dict[str, Any]) -> str | None:
+    """The field of a chunk that holds text and nothing else; empty where it holds nothing at all."""
+    choices = chunk["choices"]
+    if len(choices) != 1 or chunk.get("usage") or choices[0].get("finish_reason"):
+        return None
+    delta = choices[0]["delta"]
+    if delta.get("tool_calls"):
+        return None
+    fields = [name for name in _TEXT_FIELDS if delta.get(name)]
+    return None if len(fields) > 1 else "".join(fields)
+
+
+def _run(field: str, texts: list[str]) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {field: "".join(texts)}, "finish_reason": None}]}

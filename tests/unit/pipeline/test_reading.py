@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.pipeline.reading import JOINED, CallReader, Piece, join_pieces
+from guard.pipeline.reading import JOINED, CallReader, Piece, runs
 from guard.pipeline.usage import Usage, total
 
 
@@ -90,29 +90,38 @@ def test_choices_share_the_prompt_and_add_their_completions() -> None:
     assert total([Usage(9, 4, 1, 2), Usage(9, 5, 2, 8)]) == Usage(9, 9, 3, 8)
 
 
-_pieces = st.builds(
-    Piece,
-    st.sampled_from(["", "t"]),
-    st.sampled_from(["", "a"]),
-    st.sampled_from([None, [{"index": 0}]]),
-    st.integers(0, 3),
+_text = st.sampled_from(["", "a", "b\n", "<think>", "</think>"])
+_chunks = st.builds(
+    _chunk,
+    st.sampled_from([None, None, None, "stop"]),
+    st.sampled_from([None, None, None, {"completion_tokens": 9}]),
+    reasoning=_text,
+    content=_text,
+    tool_calls=st.sampled_from([None, None, [{"index": 0}]]),
 )
 
 
-def _told(pieces: list[Piece]) -> tuple[str, int, int]:
-    """What pieces say in order: texts with their kind, and how many calls and tokens there are."""
-    text = "".join(p.thinking + p.answer + ("c" if p.tools else "") for p in pieces)
-    return text, sum(p.tokens for p in pieces), sum(p.tools is not None for p in pieces)
+def _told(chunks: list[dict[str, Any]], *, joining: bool) -> tuple[str, int, int, str]:
+    """What is read in order: texts with their kind, calls, tokens, and how it ended."""
+    reader = CallReader(thinking_opened=False, joining=joining)
+    pieces = [*reader.read_batch(chunks), reader.close()]
+    marked = [
+        (kind, text) for p in pieces for kind, text in (("T", p.thinking), ("A", p.answer)) for text in text
+    ]
+    calls = sum(piece.tools is not None for piece in pieces)
+    return str(told), calls, reader.final_usage().completion, reader.finish_reason
 
 
-@given(st.lists(_pieces, max_size=40))
-def test_joined_pieces_say_the_same_in_the_same_order(pieces: list[Piece]) -> None:
-    """Joining loses, doubles and reorders nothing, and no piece grows over its limit."""
-    joined = join_pieces(pieces)
+@given(st.lists(_chunks, max_size=40))
+def test_chunks_read_together_say_what_they_say_one_by_one(chunks: list[dict[str, Any]]) -> None:
+    """Joining loses, doubles and reorders no text, call, token or finish reason."""
+    assert _told(chunks, joining=True) == _told(chunks, joining=False)
 
-    assert _told(joined) == _told(pieces)
-    assert len(joined) <= len(pieces)
-    assert all(len(piece.thinking) + len(piece.answer) <= 2 * JOINED for piece in joined)
+
+@given(st.lists(_chunks, max_size=60))
+def test_no_joined_piece_grows_over_its_limit(chunks: list[dict[str, Any]]) -> None:
+    """However many chunks come together, a piece stands for a bounded number of them."""
+    assert all(count <= JOINED for _, count in runs(chunks))
 
 
 def test_chunks_that_come_together_are_joined_unless_tokens_are_counted() -> None:
@@ -122,5 +131,5 @@ def test_chunks_that_come_together_are_joined_unless_tokens_are_counted() -> Non
     together = CallReader(thinking_opened=False, joining=True).read_batch(batch)
     apart = CallReader(thinking_opened=False).read_batch(batch)
 
-    assert together == [Piece("t", "ab", tokens=3)]
+    assert together == [Piece("t", tokens=1), Piece("", "ab", tokens=2)]
     assert apart == [Piece("t", tokens=1), Piece("", "a", tokens=1), Piece("", "b", tokens=1)]
