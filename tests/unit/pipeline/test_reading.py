@@ -105,8 +105,8 @@ def _told(chunks: list[dict[str, Any]], *, joining: bool) -> tuple[str, int, int
     """What is read in order: texts with their kind, calls, tokens, and how it ended."""
     reader = CallReader(thinking_opened=False, joining=joining)
     pieces = [*reader.read_batch(chunks), reader.close()]
-    marked = [
-        (kind, text) for p in pieces for kind, text in (("T", p.thinking), ("A", p.answer)) for text in text
+    told = [
+        letter for p in pieces for letter in (*(f"T{c}" for c in p.thinking), *(f"A{c}" for c in p.answer))
     ]
     calls = sum(piece.tools is not None for piece in pieces)
     return str(told), calls, reader.final_usage().completion, reader.finish_reason
