@@ -94,6 +94,7 @@ def create_app(service: Service) -> Starlette:
         ],
         exception_handlers=EXCEPTION_HANDLERS,
     )
+    app.router.redirect_slashes = False  # to an address made from the Host header
     app.state.service = service
     return app
 
@@ -149,7 +150,11 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             models=lambda: link.models,
             post_json=link.post_json,
             limits=RequestLimits(
-                limits.body_bytes, limits.choices, limits.messages, limits.max_answer_tokens
+                limits.body_bytes,
+                limits.body_seconds,
+                limits.choices,
+                limits.messages,
+                limits.max_answer_tokens,
             ),
             reasoning_fields=REASONING_FIELDS[settings.reasoning_output],
             ping_seconds=settings.ping_seconds,

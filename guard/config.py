@@ -115,6 +115,8 @@ class LimitSettings(_Section):
 
     body_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
     """Largest request body."""
+    body_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds in which a request body must arrive."""
     choices: Annotated[int, Field(ge=1, le=128)] = 8
     """Largest ``n``."""
     messages: Annotated[int, Field(ge=1)] = 2000

@@ -206,7 +206,7 @@ def _completed(
     listed = [str(model.get("id", "")) for model in models]
     constrained = settings.constrained
     if constrained is None:
-        constrained = _constrained(settings)
+        constrained = _constrained(settings, vllm=vllm)
     model = profile.model
     if settings.kind or not model:  # a child lists the one model it was started with
         model = next(iter(listed), model or "default")
@@ -220,15 +220,22 @@ def _completed(
     )
 
 
-def _constrained(settings: EngineSettings) -> Constrained:
+def _constrained(settings: EngineSettings, *, vllm: bool) -> Constrained:
     """How grammars and thinking go together on this engine, unless the operator says.
 
     Without a reasoning parser an engine would apply a grammar from the first token, where the
-    thinking belongs. Of an engine that somebody else runs the guard assumes that it has one.
+    thinking belongs. Of an engine that somebody else runs the guard assumes that it has one, unless
+    its completions begin inside the thinking, which is a sign of none: a schema could then write the
+    thinking.
     """
-    if settings.kind is None or any(arg.startswith("--reasoning-parser") for arg in settings.args):
+    if any(arg.startswith("--reasoning-parser") for arg in settings.args):
         return Constrained.AFTER_THINKING
-    able = CAPABILITIES[settings.kind]
+    if settings.kind is None and not settings.thinking_opened:
+        return Constrained.AFTER_THINKING
+    kind = settings.kind or ("vllm" if vllm else None)
+    if kind is None:
+        return Constrained.UNSUPPORTED
+    able = CAPABILITIES[kind]
     return (
         Constrained.CONTINUED
         if able.structured_outputs and able.continue_final_message

@@ -9,6 +9,7 @@
         ├── Unauthenticated    401
         ├── Forbidden          403
         ├── NotFound           404
+        ├── BodyTooSlow        408
         ├── BodyTooLarge       413
         ├── Overloaded         503
         └── UpstreamError      502, the engine failed
@@ -109,6 +110,13 @@ class NotFound(ApiError):
 
     status = 404
     kind = "not_found_error"
+
+
+class BodyTooSlow(ApiError):
+    """The request body did not arrive in time."""
+
+    status = 408
+    kind = "invalid_request_error"
 
 
 class BodyTooLarge(ApiError):

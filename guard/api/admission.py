@@ -45,7 +45,8 @@ async def read_request(request: Request, model: type[Asked]) -> tuple[Service, C
     """
     service, caller = service_of(request), caller_of(request)
     caller.require(Scope.CHAT)
-    return service, caller, validate(model, await read_json(request, service.limits.body_bytes))
+    limits = service.limits
+    return service, caller, validate(model, await read_json(request, limits.body_bytes, limits.body_seconds))
 
 
 async def open_request(request: Request, model: type[Asked]) -> Opened[Asked]:
@@ -108,8 +109,14 @@ def new_exchange(
         seed: For the first choice.
 
     Raises:
-        InvalidRequest: It asks for more than one request may.
+        InvalidRequest: It asks for more than one request may, or ends with words of the assistant.
     """
+    if messages and messages[-1]["role"] == "assistant":
+        raise InvalidRequest(
+            "The last message is the assistant's: some engines would go on with it, without any thinking. "
+            "End with a user message or the result of a tool.",
+            param=names.messages,
+        )
     if len(messages) > limits.messages:
         raise InvalidRequest(f"At most {limits.messages} messages are allowed.", param=names.messages)
     if choices > limits.choices:

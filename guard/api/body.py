@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from guard.errors import BodyTooLarge, InvalidRequest
+from guard.errors import BodyTooLarge, BodyTooSlow, InvalidRequest
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_JSON = re.compile(r"application/(?:[\w.-]+\+)?json", re.IGNORECASE)
 DEEPEST = 100
 """Levels of arrays and objects in a body: above what any schema needs, below what reading it again takes."""
 
 
-async def read_json(request: Request, limit: int) -> Any:
-    """The body as decoded JSON.
+async def read_json(request: Request, limit: int, seconds: float) -> Any:
+    """The body as decoded JSON; of a key that stands twice in an object, the last value.
+
+    What comes out is what is validated, searched, recorded and written again for the engine, so that
+    no two readers of one body can disagree.
+
+    Args:
+        request: Its body not yet read.
+        limit: Bytes; no more than that is read.
+        seconds: The time that the body may take to arrive.
 
     Raises:
-        BodyTooLarge: It is over ``limit`` bytes; no more than that is read.
+        BodyTooLarge: It is over the limit.
+        BodyTooSlow: It did not arrive in time.
         InvalidRequest: It is not JSON.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
+    if not _JSON.fullmatch(request.headers.get("content-type", "").partition(";")[0].strip()):
+        # A page in a browser may send anything else to this address without asking.
+        raise InvalidRequest("Send JSON, with the header 'Content-Type: application/json'.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise InvalidRequest("Compressed request bodies are not accepted; send plain JSON.")
     body = bytearray()
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > limit:
-                raise _too_large(limit)
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                body += part
+                if len(body) > limit:
+                    raise _too_large(limit)
     except ClientDisconnect as error:
         raise InvalidRequest("The connection was closed inside the request body.") from error
+    except TimeoutError as error:
+        raise BodyTooSlow("The request body did not arrive in time.", code="body_too_slow") from error
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from starlette.requests import Request
 
@@ -67,8 +67,8 @@ def admit(asked: ChatRequest, limits: RequestLimits, caller: Caller) -> Exchange
         messages=cast(list[Message], asked.messages),
         choices=asked.n or 1,
         sampling={name: getattr(asked, name) for name in _FORWARDED},
-        response_format=asked.response_format,
-        tool_choice=asked.tool_choice,
+        response_format=cast(dict[str, Any] | None, asked.response_format),
+        tool_choice=cast(str | dict[str, Any] | None, asked.tool_choice),
         stop=(asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ()),
         max_tokens=asked.max_completion_tokens or asked.max_tokens,
         seed=asked.seed,

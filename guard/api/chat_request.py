@@ -12,12 +12,20 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from typing_extensions import TypedDict
 
+from guard.api.chat_forms import FunctionName, ResponseFormat, ToolChoice
 from guard.api.moderation_field import ChatModeration
 from guard.api.refused_fields import HARMLESS, REFUSED, without_refused
 
 _STRICT = ConfigDict(extra="forbid")
 
 Text = Annotated[str, Field(max_length=20_000_000)]
+Name = Annotated[str, Field(pattern=r"^[^\s<|\\/>]{1,64}$")]
+"""Of who speaks, as OpenAI has it: one word, so that no sentence hides in it."""
+CalledName = Annotated[str, Field(pattern=r"^\S{1,128}$")]
+"""Of a function that was called, whoever named it."""
+ImageAddress = Annotated[Text, Field(pattern=r"^(?:https?://|data:image/)")]
+"""On the web, or the image itself: some engines would read files of their own machine as well."""
+CallId = Annotated[str, Field(min_length=1, max_length=512)]
 
 
 class TextPart(TypedDict):
@@ -34,7 +42,7 @@ class ImageURL(TypedDict):
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
 
-    url: Text
+    url: ImageAddress
     detail: NotRequired[Literal["auto", "low", "high"]]
 
 
@@ -56,7 +64,8 @@ class RefusalPart(TypedDict):
     refusal: Text
 
 
-Part = Annotated[TextPart | ImagePart | RefusalPart, Field(discriminator="type")]
+UserPart = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+AnswerPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
 TextContent = Text | Annotated[list[TextPart], Field(min_length=1)]
 
 
@@ -67,7 +76,7 @@ class InstructionMessage(TypedDict):
 
     role: Literal["system", "developer"]
     content: TextContent
-    name: NotRequired[Annotated[str, Field(max_length=64)]]
+    name: NotRequired[Name]
 
 
 class UserMessage(TypedDict):
@@ -76,8 +85,8 @@ class UserMessage(TypedDict):
     __pydantic_config__ = _STRICT  # type: ignore[misc]
 
     role: Literal["user"]
-    content: Text | Annotated[list[Part], Field(min_length=1)]
-    name: NotRequired[Annotated[str, Field(max_length=64)]]
+    content: Text | Annotated[list[UserPart], Field(min_length=1)]
+    name: NotRequired[Name]
 
 
 class CalledFunction(TypedDict):
@@ -85,7 +94,7 @@ class CalledFunction(TypedDict):
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
 
-    name: str
+    name: CalledName
     arguments: Text
 
 
@@ -94,7 +103,7 @@ class ToolCall(TypedDict):
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
 
-    id: str
+    id: CallId
     type: Literal["function"]
     function: CalledFunction
     index: NotRequired[int]
@@ -106,9 +115,9 @@ class AssistantMessage(TypedDict):
     __pydantic_config__ = _STRICT  # type: ignore[misc]
 
     role: Literal["assistant"]
-    content: NotRequired[Text | list[Part] | None]
+    content: NotRequired[Text | list[AnswerPart] | None]
     refusal: NotRequired[str | None]
-    name: NotRequired[Annotated[str, Field(max_length=64)]]
+    name: NotRequired[Name]
     tool_calls: NotRequired[list[ToolCall] | None]
     reasoning: NotRequired[Any]
     reasoning_content: NotRequired[Any]
@@ -125,8 +134,8 @@ class ToolMessage(TypedDict):
 
     role: Literal["tool"]
     content: TextContent
-    tool_call_id: str
-    name: NotRequired[str]
+    tool_call_id: CallId
+    name: NotRequired[CalledName]
 
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -157,7 +166,7 @@ class Function(TypedDict):
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
 
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
+    name: FunctionName
     description: NotRequired[str | None]
     parameters: NotRequired[dict[str, Any] | None]
     strict: NotRequired[bool | None]
@@ -199,9 +208,9 @@ class ChatRequest(BaseModel):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
     reasoning_effort: Literal["low", "medium", "high"] | None = None
     moderation: ChatModeration | None = None
@@ -220,12 +229,10 @@ class ChatRequest(BaseModel):
             raise ValueError("stream_options: only allowed with stream: true")
         if self.tool_choice not in (None, "none") and not self.tools:
             raise ValueError("tool_choice: only allowed with tools")
-        if self.response_format is not None and self.response_format.get("type") not in {
-            "text",
-            "json_object",
-            "json_schema",
-        }:
-            raise ValueError("response_format: type must be text, json_object or json_schema")
+        if isinstance(self.tool_choice, dict):
+            name = self.tool_choice["function"]["name"]
+            if name not in {tool["function"]["name"] for tool in self.tools or ()}:
+                raise ValueError(f"tool_choice: there is no tool named {name!r}")
         return self
 
 

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from guard.api.messages_errors import is_messages, messages_error, messages_status
 from guard.api.request_id import new_request_id
-from guard.errors import ApiError, AuditError, Overloaded, Unauthenticated
+from guard.errors import ApiError, AuditError, BodyTooLarge, BodyTooSlow, Overloaded, Unauthenticated
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +22,8 @@ def api_error(request: Request, error: Exception) -> Response:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, Overloaded) and error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
+    if isinstance(error, BodyTooLarge | BodyTooSlow):
+        headers["connection"] = "close"  # so that the rest of the body is not waited for
     if error.status >= 500:
         log.warning(
             "request failed",

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
-from guard.api.chat_request import Text
+from guard.api.chat_request import ImageAddress, Text
 from guard.pipeline.messages import Message
 
 _STRICT = ConfigDict(extra="forbid")
@@ -53,7 +53,7 @@ class ImageURL(TypedDict):
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
 
-    url: Text
+    url: ImageAddress
 
 
 class ImageInput(TypedDict):

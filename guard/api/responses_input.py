@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
-from guard.api.chat_request import Text
+from guard.api.chat_request import ImageAddress, Text
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -33,7 +33,7 @@ class InputImage(TypedDict):
     __pydantic_config__ = _STRICT  # type: ignore[misc]
 
     type: Literal["input_image"]
-    image_url: Text
+    image_url: ImageAddress
     detail: NotRequired[Literal["auto", "low", "high"] | None]
     file_id: NotRequired[None]
 

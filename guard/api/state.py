@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from guard.audit.responses import ResponseStore
 from guard.audit.store import AuditStore
-from guard.errors import NotFound
+from guard.errors import NotFound, Unauthenticated
 from guard.keys import Caller, KeyRing
 from guard.pipeline.pipeline import Pipeline
 from guard.rollout.active import ActivePolicy
@@ -22,6 +22,7 @@ class RequestLimits:
     """What one request may ask for."""
 
     body_bytes: int
+    body_seconds: float
     choices: int
     messages: int
     max_answer_tokens: int
@@ -91,10 +92,16 @@ def caller_of(request: Request) -> Caller:
     """Who sends a request, by the headers of OpenAI's or of Anthropic's clients.
 
     Raises:
-        Unauthenticated: There is no known key.
+        Unauthenticated: There is no known key, or more than one of a kind: a proxy in front may have
+            checked the other.
     """
-    headers = request.headers
-    return service_of(request).keys.caller(headers.get("authorization"), headers.get("x-api-key"))
+    given: list[str | None] = []
+    for name in ("authorization", "x-api-key"):
+        values = request.headers.getlist(name)
+        if len(values) > 1:
+            raise Unauthenticated(f"The header '{name}' was sent more than once.", code="invalid_api_key")
+        given.append(values[0] if values else None)
+    return service_of(request).keys.caller(*given)
 
 
 def service_of(request: Request) -> Service:

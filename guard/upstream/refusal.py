@@ -18,6 +18,8 @@ import orjson
 from guard.errors import ApiError, InvalidRequest, Overloaded, UpstreamError
 
 _PATH = re.compile(r"(?<![\w/.:])/(?:[\w.@+-]+/)+[\w.@+-]*")
+_INPUT = re.compile(r"[\s,;({\[]*(?:['\"](?:input|ctx)['\"]\s*:|input_value\s*=).*", re.DOTALL)
+"""Where a validation error begins to repeat the request, which holds the policy."""
 _LONGEST = 500
 
 
@@ -107,8 +109,8 @@ def failed_while_answering(value: object) -> UpstreamError:
 
 
 def _presentable(message: str) -> str:
-    """An engine's words for a client: one line, no file paths, not endless."""
-    line = _PATH.sub("[path]", " ".join(message.split()))
+    """An engine's words for a client: one line, no file paths, nothing of the request, not endless."""
+    line = _PATH.sub("[path]", " ".join(_INPUT.sub("", message).split()))
     if not line:
         return "The engine refused the request as invalid."
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

@@ -27,7 +27,7 @@ async def _ask_until_dead(url: str, stream: bool, whole: list[str], begun: list[
         while True:
             try:
                 async with session.post(
-                    f"{url}/chat/completions", data=orjson.dumps(ask(stream=stream))
+                    f"{url}/chat/completions", json=ask(stream=stream)
                 ) as response:
                     request_id = response.headers["x-guard-request-id"]
                     begun.append(request_id)

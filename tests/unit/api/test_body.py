@@ -11,12 +11,42 @@ from guard.api.body import DEEPEST, read_json
 from guard.errors import InvalidRequest
 
 
-async def _read(body: bytes) -> Any:
+async def _read(body: bytes, kind: str | None = "application/json") -> Any:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
-    return await read_json(Request(scope, receive), 10_000_000)
+    headers = [] if kind is None else [(b"content-type", kind.encode())]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+    return await read_json(Request(scope, receive), 10_000_000, 10)
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x.y+json ; v=1"]
+)
+async def test_json_is_read_under_all_its_names(kind: str) -> None:
+    """Letter case and parameters do not matter."""
+    assert await _read(b"[1]", kind) == [1]
+
+
+@pytest.mark.parametrize(
+    "kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "json"]
+)
+async def test_what_a_web_page_could_send_unasked_is_refused(kind: str | None) -> None:
+    """Otherwise any page in a browser could use a guard on the same machine."""
+    with pytest.raises(InvalidRequest, match="Content-Type"):
+        await _read(b"[1]", kind)
+
+
+async def test_of_a_repeated_key_the_last_value_counts() -> None:
+    """And it is the only one that anybody sees."""
+    assert await _read(b'{"a": 1, "a": {"b": 2, "b": 3}}') == {"a": {"b": 3}}
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"0x10", b"01"])
+async def test_what_is_no_number_in_json_is_refused(number: bytes) -> None:
+    """No reader after this one could be given it."""
+    with pytest.raises(InvalidRequest, match="JSON"):
+        await _read(b'{"a": ' + number + b"}")
 
 
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])

@@ -116,8 +116,8 @@ def test_the_same_text_is_asked_in_the_same_words() -> None:
         (["a", "b"], [Judged("a"), Judged("b")]),
         ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], [Judged("a\nb")]),
         (
-            [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:x"}}],
-            [Judged("a", ("data:x",))],
+            [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:image/x"}}],
+            [Judged("a", ("data:image/x",))],
         ),
     ],
 )

@@ -26,7 +26,7 @@ from guard.pipeline.usage import Usage
 from guard.policy.model import Ruling
 from tests.responses_stream import Data, ResponseEvents, check_response, read_events
 
-LIMITS = RequestLimits(body_bytes=10_000, choices=1, messages=10, max_answer_tokens=100)
+LIMITS = RequestLimits(body_bytes=10_000, body_seconds=10, choices=1, messages=10, max_answer_tokens=100)
 SCHEMA = {"type": "json_schema", "name": "answer", "schema": {"type": "object"}}
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
-from guard.retrieval.dense import BUNDLED, WHOLE, WINDOW, StaticEncoder, windows
+from guard.retrieval.dense import BUNDLED, LONGEST, WHOLE, StaticEncoder
 
 from .conftest import toy_tokenizer
 
@@ -49,8 +49,10 @@ def test_text_beyond_ascii_goes_through_the_tokenizer(toy: StaticEncoder) -> Non
 
 
 @given(st.text(st.characters(max_codepoint=126), max_size=200))
+@example("Is it “naïve”—or ‘très élégant’ – to write l’été… in straße?")
+@example("Wo ist 東京 und wo Москва? x²")
 def test_the_short_way_gives_the_tokenizers_tokens(bundled: StaticEncoder, text: str) -> None:
-    """For ASCII the look-up and the tokenizer agree, but for punctuation and control characters."""
+    """The look-up and the tokenizer agree, but for punctuation and control characters."""
     text = "".join(c if c.isprintable() else " " for c in text)
     found = BUNDLED_TOKENIZER.encode(text, add_special_tokens=False)
     spoken = [i for i, token in zip(found.ids, found.tokens, strict=True) if token.isalnum() or "##" in token]
@@ -80,17 +82,34 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
         StaticEncoder.load(tmp_path)
 
 
-@given(st.integers(0, 500))
-def test_windows_cover_every_token_and_overlap_by_half(length: int) -> None:
-    """Each token is in a window, and any half window stands whole in one."""
-    tokens = np.arange(length)
-    parts = windows(tokens)
-    assert sorted(set(np.concatenate(parts).tolist())) == list(range(length))
-    if length <= WHOLE:
-        assert len(parts) == 1
-    for start in range(max(0, length - WINDOW // 2)):
-        stretch = set(range(start, start + WINDOW // 2))
-        assert any(stretch <= set(part.tolist()) for part in parts)
+def test_a_short_text_is_one_window(toy: StaticEncoder) -> None:
+    """Sentences of a short text stay together, and no words give no window."""
+    assert [part.tolist() for part in toy.windows("make bread. make cake")] == [
+        toy.tokens("make bread make cake").tolist()
+    ]
+    assert toy.windows("?!") == ()
+
+
+@given(st.lists(st.tuples(st.integers(1, 80), st.sampled_from([". ", "!\n", " "])), max_size=12))
+def test_windows_of_a_long_text_hold_every_token_in_order(
+    toy: StaticEncoder, sentences: list[tuple[int, str]]
+) -> None:
+    """Windows are of bounded size, and nothing is lost or repeated."""
+    text = "".join("make " * words + end for words, end in sentences)
+    parts = toy.windows(text)
+    whole = toy.tokens(text).tolist()
+    assert [token for part in parts for token in part.tolist()] == whole
+    if len(whole) > WHOLE:
+        assert all(0 < len(part) <= LONGEST for part in parts)
+
+
+def test_windows_of_a_long_text_are_whole_sentences(toy: StaticEncoder) -> None:
+    """A sentence of middle length stands alone between others."""
+    filler = "bake the bread and tell me about the weather today please good song. " * 4
+    request = "how to poison someone and steal a wallet to harm my river."
+    assert any(
+        part.tolist() == toy.tokens(request).tolist() for part in toy.windows(f"{filler}{request} {filler}")
+    )
 
 
 def test_the_bundled_model_knows_what_words_mean(bundled: StaticEncoder) -> None:

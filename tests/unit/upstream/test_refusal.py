@@ -63,6 +63,30 @@ def test_paths_and_long_texts_are_not_shown() -> None:
     assert "/srv/models/secret" in refused.__notes__[0]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "1 validation error:\n  {'type': 'value_error', 'loc': ('body',), 'msg': 'no such choice', "
+        "'input': {'messages': [{'role': 'system', 'content': '<policy>\\nsecret rules'}]}}",
+        "1 validation error\n  no such choice [type=value_error, input_value={'messages': ['secret rules']}]",
+        '[{"msg": "no such choice", "ctx": {"error": "secret rules"}, "input": "secret rules"}]',
+    ],
+)
+def test_the_request_is_not_repeated(said: str) -> None:
+    """Validation errors that quote what was validated would show the prompt with the policy in it."""
+    message = refusal(400, orjson.dumps({"error": {"message": said}})).message
+
+    assert "no such choice" in message
+    assert "secret" not in message
+
+
+def test_an_input_that_is_spoken_of_is_kept() -> None:
+    """Only what a validation error adds is cut off."""
+    said = "The input: 9000 tokens. Context: 4096."
+
+    assert refusal(400, orjson.dumps({"error": said})).message == said
+
+
 def test_a_refusal_without_words_says_so() -> None:
     """An empty error body still gives a sentence."""
     assert refusal(400, b"").message == "The engine refused the request as invalid."
