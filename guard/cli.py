@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import socket
 import sys
@@ -124,6 +125,9 @@ async def _serve(settings: Settings) -> bool:
                 create_app(live.service),
                 log_config=None,
                 access_log=False,
+                http="httptools",
+                ws="none",
+                proxy_headers=False,  # nothing here depends on where a request claims to come from
                 server_header=False,
                 date_header=False,
                 lifespan="off",
@@ -244,4 +248,5 @@ def _plain(error: GuardError) -> str:
 
 def main() -> None:
     """Entry point of the ``guard`` command."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # retrieval's products are too small to share
     app()
