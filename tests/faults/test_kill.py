@@ -22,13 +22,14 @@ from tests.scripted import ScriptedEngine
 
 
 async def _ask_until_dead(url: str, stream: bool, whole: list[str], begun: list[str]) -> None:
-    """Send requests until the guard is gone; note the ids of answers that came whole."""
+    """Send requests until the guard is gone; note the ids of answers that began, and that came whole.
+
+    With the thinking hidden the first byte of a stream comes after the decision.
+    """
     async with aiohttp.ClientSession() as session:
         while True:
             try:
-                async with session.post(
-                    f"{url}/chat/completions", json=ask(stream=stream)
-                ) as response:
+                async with session.post(f"{url}/chat/completions", json=ask(stream=stream)) as response:
                     request_id = response.headers["x-guard-request-id"]
                     begun.append(request_id)
                     body = await response.read()
