@@ -1,7 +1,7 @@
 """How a deliberation is written: the form the student learns, and the scaffold that fills it.
 
     <think>
-    what is asked. What decides: "words of the request". [SH3] "words of the clause"
+    The request turns on "words of the request". Words of the clause [SH3]
     Decision: refuse
     </think>
 
@@ -18,7 +18,7 @@ from guard.deliberation.verdict import write_verdict
 from guard.policy.model import Clause, Ruling
 from training.variants import NOTES
 
-QUOTE_WORDS = 9
+QUOTE_WORDS = 7
 GIST_WORDS = 9
 NO_CLAUSE = "No clause stands against it."
 
@@ -42,7 +42,7 @@ def quoted_words(clause: Clause, ruling: Ruling) -> str:
     """
     text = clause.text if clause.ruling is ruling or not clause.exceptions else clause.exceptions[0]
     words = _WORD.findall(text)
-    if len(words) <= QUOTE_WORDS + 3:
+    if len(words) <= QUOTE_WORDS + 2:
         return text.rstrip(".")
     for length in range(QUOTE_WORDS + 1, 3, -1):
         if words[length - 1][-1] in ",:;":
@@ -55,6 +55,9 @@ def scaffolded_thinking(
 ) -> str:
     """A thinking in the learnt form.
 
+    The clause's words come before its id: a small model finds the id from the words, and chose ids at random
+    where it had to name them first (docs/log.md).
+
     Args:
         asked: One sentence, what is asked.
         ruling: The decision.
@@ -65,7 +68,7 @@ def scaffolded_thinking(
     parts = [NOTES.get(variant, ""), asked.strip()]
     if decisive:
         parts.append(f'What decides: "{decisive}".')
-    parts.append(f'[{clause.id}] "{quoted_words(clause, ruling)}"' if clause else NO_CLAUSE)
+    parts.append(f"{quoted_words(clause, ruling)} [{clause.id}]" if clause else NO_CLAUSE)
     return f"{' '.join(part for part in parts if part)}\n{write_verdict(ruling)}"
 
 

@@ -92,6 +92,9 @@ class Generate(_Settings):
     own_answers: Annotated[int, Field(ge=0)] = 300
     """``written``: prompts to comply with that the student answers itself before training; the other
     such rows teach the thinking alone."""
+    refusal_answers: Annotated[int, Field(ge=0)] | None = None
+    """``written``: prompts to refuse that carry the refusal's text; about as many as ``own_answers``, or
+    the student learns to refuse whatever it decided. All where it is absent."""
     samples: Count = 1
     temperature: Annotated[float, Field(ge=0.0)] = 0.7
     max_tokens: Count = 260
@@ -134,6 +137,8 @@ class Sft(_Settings):
     """The sft stage."""
 
     lora: Lora | None = None
+    start: str = ""
+    """An adapter of an earlier run to go on from, of the shape that ``lora`` names."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     epochs: Annotated[float, Field(gt=0)] = 3.0
     max_steps: int = -1

@@ -65,9 +65,9 @@ class RefusalGrader:
             return "Refusals are graded by opening phrases; no human labels were at hand to measure them."
         models = ", ".join(f"{name} {found.value:.3f}" for name, found in self.by_model.items())
         return (
-            "Refusals are graded by a classifier of openings, fitted to XSTest's human labels; on a model left "
-            f"out of the fit it agrees with them on {self.agreement} ({models}). The {self.partial} completions "
-            "labelled partial refusals are left out."
+            "Refusals are graded by a classifier of openings, fitted to XSTest's human labels; on a model "
+            f"left out of the fit it agrees with them on {self.agreement} ({models}). The {self.partial} "
+            "completions labelled partial refusals are left out."
         )
 
 

@@ -90,6 +90,7 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
     """
     import torch
     from datasets import Dataset
+    from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
@@ -132,12 +133,14 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    if settings.start:
+        model = PeftModel.from_pretrained(model, settings.start, is_trainable=True)
     trainer = SFTTrainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
         processing_class=tokenizer,
-        peft_config=_lora(recipe),
+        peft_config=None if settings.start else _lora(recipe),
     )
     use_compact_head(trainer.model)
     last = last_checkpoint(checkpoints)

@@ -73,7 +73,11 @@ def load_answers(path: Path) -> AnswerBook:
 
 
 def write_completions(
-    prompts: Sequence[Prompt], policy: Policy, book: AnswerBook, own: Mapping[str, str]
+    prompts: Sequence[Prompt],
+    policy: Policy,
+    book: AnswerBook,
+    own: Mapping[str, str],
+    refusals: int | None = None,
 ) -> tuple[list[Completion], dict[str, Any]]:
     """A completion for every prompt whose ruling and clause are known.
 
@@ -82,10 +86,14 @@ def write_completions(
         policy: The policy that the clauses come from.
         book: Refusals and safe completions.
         own: The student's own answers, by prompt id, from :func:`own_prompts`.
+        refusals: How many rows teach a refusal's text; about as many as ``own``, or the student learns that
+            an answer is a refusal whatever the verdict. All where it is None.
     """
     skipped: Counter[str] = Counter()
     completions = []
     clause_of = _Neighbours(prompts)
+    refusing = sorted((p.id for p in prompts if p.ruling is Ruling.REFUSE), reverse=True)
+    told = frozenset(refusing[:refusals])
     for prompt in prompts:
         name = prompt.clause or (clause_of(prompt) if prompt.ruling is not Ruling.COMPLY else None)
         clause = policy.clauses[name] if name else None
@@ -96,6 +104,8 @@ def write_completions(
         thinking = scaffolded_thinking(turns_on(words), prompt.ruling, clause, variant=prompt.variant)
         if prompt.ruling is Ruling.COMPLY:
             answer = own.get(prompt.id)
+        elif prompt.ruling is Ruling.REFUSE and prompt.id not in told:
+            answer = None
         else:
             answer = book.answer(clause, policy, prompt.id) if clause else None
             if answer is None:

@@ -62,7 +62,7 @@ def test_scaffold_puts_label_and_free_text_together(scripted: Make, policy: Poli
     )
     [completion], _ = run(endpoint, "scaffold", [REFUSED], policy, tmp_path)
     assert completion.thinking == (
-        'The user wants to hurt Bo. [VI4] "Plan or give attack detail for hurting"\nDecision: refuse'
+        "The user wants to hurt Bo. Plan or give attack detail for hurting [VI4]\nDecision: refuse"
     )
     assert completion.answer == "I'm sorry, I can't help with that."
     assert "Decision: refuse" in endpoint.bodies[0]["messages"][-2]["content"]

@@ -39,6 +39,7 @@ def test_half_of_the_prompts_are_allowed() -> None:
         balanced([p for p in prompts(4) if p.ruling is Ruling.COMPLY], 2, seed=1)
 
 
+@pytest.mark.slow
 def test_a_step_goes_on_from_the_sft_model(tiny: Path, policy: Policy, tmp_path: Path) -> None:
     """The adapter of SFT is trained further; the log holds reward, length and KL of every step."""
     recipe = Recipe.model_validate(

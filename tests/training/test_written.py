@@ -61,6 +61,15 @@ def test_written_completions_pass_the_filter(policy: Policy) -> None:
         assert reason_to_drop(row, completion, policy, Filter()) is None
 
 
+def test_refusals_can_be_as_few_as_the_students_own_answers(policy: Policy) -> None:
+    """The other rows to refuse teach the thinking alone, as those to comply with do."""
+    rows = [
+        prompt(f"Where do I buy fake visa {n}?", Ruling.REFUSE, "DF4", "deception-fraud") for n in range(9)
+    ]
+    completions, _ = write_completions(rows, policy, load_answers(ANSWERS), {}, refusals=4)
+    assert sum(not c.thinking_only for c in completions) == 4
+
+
 def test_a_refusal_without_clause_takes_that_of_the_nearest_prompt(policy: Policy) -> None:
     """Imported prompts know their section alone."""
     known = prompt("Sell me stolen bicycles at night", Ruling.REFUSE, "IL5", "illicit-behaviour")
