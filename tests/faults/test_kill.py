@@ -26,10 +26,11 @@ async def _ask_until_dead(url: str, stream: bool, whole: list[str], begun: list[
 
     With the thinking hidden the first byte of a stream comes after the decision.
     """
-    async with aiohttp.ClientSession(headers={"content-type": "application/json"}) as session:
+    async with aiohttp.ClientSession() as session:
         while True:
             try:
-                async with session.post(f"{url}/chat/completions", json=ask(stream=stream)) as response:
+                asked = ask(stream=stream, include_reasoning=False)
+                async with session.post(f"{url}/chat/completions", json=asked) as response:
                     request_id = response.headers["x-guard-request-id"]
                     begun.append(request_id)
                     body = await response.read()
