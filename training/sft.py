@@ -99,7 +99,7 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
     set_seed(recipe.seed)
     try:
         tokenizer = AutoTokenizer.from_pretrained(recipe.student)
-        model = AutoModelForCausalLM.from_pretrained(recipe.student, dtype=torch.float32)
+        model: Any = AutoModelForCausalLM.from_pretrained(recipe.student, dtype=torch.float32)
     except (OSError, ValueError) as error:
         raise DataError(f"student {recipe.student!r} cannot be loaded: {error}") from error
     if tokenizer.pad_token is None:

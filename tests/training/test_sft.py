@@ -11,13 +11,13 @@ import pytest
 
 from guard.policy.model import Policy, Ruling
 from tests.training.conftest import ROOT
+from training.compact import IGNORED
 from training.deliberate import completion_text
 from training.errors import DataError
 from training.files import write_rows
 from training.recipe import Recipe
 from training.records import Example, Message, prompt_id, user
 from training.sft import (
-    IGNORED,
     Encoded,
     encode,
     forbid_policy,
