@@ -69,9 +69,13 @@ def _replaced(pattern: re.Pattern[str], read: Callable[[str], str | None], text:
     return result if found else None
 
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{2,}={0,2}(?:\s+[A-Za-z0-9+/_-]{2,}={0,2})*")
+_BASE64_WORD = (
+    r"(?=[A-Za-z0-9+/_-]*?(?:[a-z][A-Z]|[A-Z]{2}[a-z]|[0-9+/]|[A-Za-z0-9]{24}|[A-Za-z]=))"
+    r"[A-Za-z0-9+/_-]{2,}={0,2}"
+)
+"""A word that looks encoded: case changes inside, digits, padding, or great length."""
+_BASE64 = re.compile(rf"(?<![A-Za-z0-9+/_-]){_BASE64_WORD}(?:\s+{_BASE64_WORD})*")
 _WORD = re.compile(r"\S+")
-_MIXED = re.compile(r"[a-z][A-Z]|[A-Z]{2}[a-z]|[0-9+/]|=$|[A-Za-z0-9]{24}")
 
 
 def _base64_bytes(run: str) -> str | None:
@@ -85,31 +89,15 @@ def _base64_bytes(run: str) -> str | None:
 
 
 def _base64_run(run: str) -> str | None:
-    """Read neighbouring words that look encoded as one message, else each by itself."""
-    found = False
-    parts: list[str] = []
-    group: list[str] = []
-
-    def close() -> None:
-        nonlocal found
-        whole = _base64_bytes("".join(group))
-        if whole is not None:
-            parts.append(whole)
-            found = True
-        else:
-            single = [_base64_bytes(word) for word in group]
-            found = found or any(single)
-            parts.extend(plain or word for plain, word in zip(single, group, strict=True))
-        group.clear()
-
-    for word in run.split():
-        if _MIXED.search(word):
-            group.append(word)
-        else:
-            close()
-            parts.append(word)
-    close()
-    return " ".join(part for part in parts if part) if found else None
+    """Read neighbouring words as one message, else each by itself."""
+    whole = _base64_bytes(run)
+    if whole is not None:
+        return whole
+    words = run.split()
+    plain = [_base64_bytes(word) for word in words]
+    if not any(plain):
+        return None
+    return " ".join(read or word for read, word in zip(plain, words, strict=True))
 
 
 def base64_(text: str) -> str | None:

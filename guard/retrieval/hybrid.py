@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,17 +10,17 @@ import numpy as np
 
 from guard.policy.model import Policy, Section
 from guard.retrieval.background import Background
-from guard.retrieval.dense import StaticEncoder, Tokens, windows
+from guard.retrieval.dense import StaticEncoder, Tokens
 from guard.retrieval.head import Head, HeadScorer
 from guard.retrieval.index import Entry, Query, entries
 from guard.retrieval.normalise import readings
 from guard.retrieval.scorer import Scorer, TextScorer
 
-EARLIER = 0.05
-"""Margin that a text other than the newest has to make up."""
-WINDOWED = 0.05
-"""Margin that a window of a long text has to make up for there being many of them."""
-COMPANY = 0.3
+MANY = 0.045
+"""Margin that a window has to make up for each doubling of the windows that were looked at up to and with
+its text, newest first. It keeps the share of ordinary documents that get a section about what it is for
+single prompts, and lets the newest text count most."""
+COMPANY = 0.2
 """Sections this close behind the best are given with it: which of several near ones is meant shows only
 when they are read."""
 CONVERSATION = 40_000
@@ -62,8 +63,7 @@ class Retriever:
         self._head = head
         self._entries = entries(policy.sections, encoder, known)
         self._ids = tuple(section.id for section in policy.sections)
-        indexed = [self._entries[section] for section in policy.sections]
-        scorer: Scorer = TextScorer(indexed, background, encoder.vocabulary)
+        scorer: Scorer = TextScorer(list(self._entries.values()), background, encoder.vocabulary)
         if head:
             scorer = HeadScorer(scorer, head, policy.sections)
         self._score = scorer
@@ -102,8 +102,8 @@ class Retriever:
         """The sections that matter, best first; none where everything looks ordinary.
 
         Args:
-            texts: The texts of a conversation, newest first. The newest counts in full, the others
-                must be a little clearer to trigger.
+            texts: The texts of a conversation, newest first. The newest counts most, the others must
+                be clearer to trigger, as must a passage of a long text.
             max_sections: At most this many hits.
         """
         found = self._windows(texts)
@@ -128,14 +128,15 @@ class Retriever:
     def _windows(self, texts: Sequence[str]) -> list[_Window]:
         found: list[_Window] = []
         left = CONVERSATION
-        for position, text in enumerate(texts):
+        seen = 0
+        for text in texts:
             if left <= 0:
                 break
             left -= len(text)
-            for reading in readings(text, self._encoder.lexicon):
-                parts = windows(self._encoder.tokens(reading.text))
-                handicap = EARLIER * (position > 0) + WINDOWED * (len(parts) > 1)
-                found.extend(_Window(part, reading.via, handicap) for part in parts if len(part))
+            parts = [(r.via, self._encoder.windows(r.text)) for r in readings(text, self._encoder.lexicon)]
+            seen += len(parts[0][1])
+            handicap = MANY * math.log2(max(seen, 1))
+            found.extend(_Window(window, via, handicap) for via, windows in parts for window in windows)
         return found
 
 
@@ -161,4 +162,4 @@ def fit(
         if size <= left:
             given.add(hit.section)
             left -= size
-    return tuple(section.id for section in policy.sections if section.id in given)
+    return tuple(sorted(given, key=policy.position.__getitem__))

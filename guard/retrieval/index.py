@@ -33,6 +33,8 @@ class Entry:
 
     rows: Vectors
     """A unit row per passage."""
+    centre: Vectors
+    """The mean of the rows."""
     words: Counted
     """Words of all passages and of the reasons."""
 
@@ -41,7 +43,8 @@ class Entry:
         """Embed and count one section."""
         tokens = [encoder.tokens(text) for text in passages(section)]
         words = np.concatenate([*tokens, encoder.tokens(section.why)])
-        return cls(encoder.means(tokens), Counted.of(words))
+        rows = encoder.means(tokens)
+        return cls(rows, rows.mean(axis=0, dtype=np.float32), Counted.of(words))
 
 
 def entries(

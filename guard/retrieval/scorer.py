@@ -26,7 +26,7 @@ NEAR = 0.5
 two thirds of the project's labelled pairs. Half or twice as much changes recall by one point."""
 WORDS = 0.1
 """Weight of BM25."""
-ORDINARY_RATE = 0.1
+ORDINARY_RATE = 0.08
 """Share of ordinary texts that may get a section; sets the zero of the text scorer's margins."""
 _CALIBRATION = 96
 """Ordinary texts used to find the zero of a large policy."""
@@ -51,12 +51,10 @@ class TextScorer:
     def __init__(self, entries: Sequence[Entry], background: Background, vocabulary: int) -> None:
         """Build the arrays; at least one entry."""
         self._background = background
-        sizes = np.array([len(entry.rows) for entry in entries])
-        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        self._starts = np.cumsum([0, *(len(entry.rows) for entry in entries)])
         self._rows = np.concatenate([entry.rows for entry in entries])
-        centres = np.add.reduceat(self._rows, self._starts[:-1], axis=0) / sizes[:, None]
-        directions = centres - background.mean
-        directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
+        directions = np.stack([entry.centre for entry in entries]) - background.mean
+        directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), np.float32(1e-12))
         self._directions: Vectors = np.ascontiguousarray(directions.T, np.float32)
         self._offsets: Vectors = background.mean @ self._directions
         self._words = LexicalIndex([entry.words for entry in entries], vocabulary)
