@@ -8,10 +8,10 @@ Needs an environment of its own, because model2vec's distillation takes an older
 rest of the training. Three steps: (1) model2vec gives each word piece the vector that the teacher gives
 it alone; (2) the vectors are trained so that their mean comes near the teacher's vector for whole texts,
 which teaches what single words cannot show: which words matter, and what they mean together; (3) they are
-stored as int8 with one weight a row. Step 2 lifts recall@3 by the policy's text alone, on a fold that no step
-saw, from 0.46 to 0.71 (refused rows of pairs) and from 0.68 to 0.87 (STAR-1). Twice as much of WordNet or twice
-the epochs adds nothing; without WordNet the head's recall falls from 0.77 to 0.72. About ten minutes with
-OMP_NUM_THREADS=1, most of it the teacher's reading, which --cache keeps.
+stored as int8 with one weight a row. Step 2 lifts recall@3 by the policy's text alone, on a fold that no
+step saw, from 0.46 to 0.71 (refused rows of pairs) and from 0.68 to 0.87 (STAR-1). Twice as much of WordNet
+or twice the epochs adds nothing; without WordNet the recall with a head falls from 0.77 to 0.72. About ten
+minutes with OMP_NUM_THREADS=1, most of it the teacher's reading, which --cache keeps.
 
 Left out on purpose: labels (the head learns those), translation (the teacher is English), and every text
 that is held out for measuring. Texts: this project's policy and prompts, WordNet's glosses and example

@@ -32,6 +32,9 @@ SHORTEST, LONGEST = 10, 32
 _REMEMBERED = 50_000
 """Words outside the vocabulary whose pieces are kept; beyond that they are cut anew each time."""
 
+_LONGEST_WORD = 32
+"""Characters of a word that is remembered."""
+
 _WORD = re.compile(r"[a-z0-9]+")
 _TYPOGRAPHY = dict.fromkeys(map(ord, "‘’‚“”„«»‹›–—…•·′″\u00a0\u202f"), " ")
 """Signs that part words as ASCII punctuation does."""
@@ -166,7 +169,7 @@ class StaticEncoder:
         if pieces is None:
             ids = self._tokenizer.encode(word, add_special_tokens=False).ids
             pieces = tuple(i for i in ids if i not in self._skipped)
-            if len(self._pieces) < _REMEMBERED:
+            if len(self._pieces) < _REMEMBERED and len(word) <= _LONGEST_WORD:
                 self._pieces[word] = pieces
         return pieces
 

@@ -101,29 +101,39 @@ _LEET_SHAPE = re.compile(
     r"|(?<![^\s\"'])[0134578][A-Za-z]{3}"  # 3xit
     r"|[A-Za-z]{2}[034](?![^\s.,?!\"'])"  # her0
 )
+_LEET_WORDS = 400
+"""Different words that are tried in one text."""
 _LEET_ENGLISH = -2.9
 """Mean ``ln P`` of letter pairs that a word outside the lexicon must reach after the exchange."""
 
 
 def leetspeak(text: str, lexicon: Lexicon) -> str | None:
     """Digits and signs in place of letters, where that makes a word."""
+    undone: dict[str, str] = {}
 
     def one(match: re.Match[str]) -> str:
-        word = match[0].rstrip("!")
+        word = match[0]
         if _LEET_SHAPE.search(word) is None:
-            return match[0]
+            return word
         after = text[match.end() : match.end() + 2]
         if "@" in word and after.startswith(".") and after[1:].isalnum():
-            return match[0]  # a mail address
-        options = [word.translate(_LEET_AS_I), word.translate(_LEET_AS_L)]
-        options = [option for option in options if option.isalpha()]
-        known = [option for option in options if option.lower() in lexicon]
-        if not known:
-            known = [o for o in options if letters.english(f" {o} ") > _LEET_ENGLISH]
-        return known[0] + match[0][len(word) :] if known else match[0]
+            return word  # a mail address
+        if word not in undone and len(undone) < _LEET_WORDS:
+            undone[word] = _unleeted(word, lexicon)
+        return undone.get(word, word)
 
     result = _LEET_WORD.sub(one, text)
     return result if result != text else None
+
+
+def _unleeted(word: str, lexicon: Lexicon) -> str:
+    core = word.rstrip("!")
+    options = (core.translate(_LEET_AS_I), core.translate(_LEET_AS_L))
+    readable = [option for option in options if option.isalpha()]
+    known = [option for option in readable if option.lower() in lexicon]
+    if not known:
+        known = [option for option in readable if letters.english(f" {option} ") > _LEET_ENGLISH]
+    return known[0] + word[len(core) :] if known else word
 
 
 _SPACED = re.compile(r"(?<![^\s\"'(])\w(?:(?:[.\-_*·|/,]|\s{1,4})\w){3,}(?!\w)")

@@ -17,6 +17,8 @@ LIMIT = 20_000
 """Characters of a text that are looked at: the first and the last half of it."""
 MAX_READINGS = 8
 """Readings of one text, the plain one included."""
+MAX_CHARACTERS = 3 * LIMIT
+"""Characters of all readings of one text together; the last one may go over it."""
 DEPTH = 2
 """How many encodings on top of each other are undone."""
 
@@ -121,7 +123,7 @@ def _decoded(
     """What each decoder makes of a reading, where it is new; ``found`` is added to."""
     new: list[Reading] = []
     for name, decoder in decoders:
-        if len(found) >= MAX_READINGS:
+        if len(found) >= MAX_READINGS or sum(map(len, found)) >= MAX_CHARACTERS:
             break
         plain = decoder(reading.text)
         if plain is None:
