@@ -67,31 +67,39 @@ class ThinkingSplitter:
 
     def feed(self, text: str) -> Split:
         """Take the next piece and give what is certain so far."""
+        parts = self.parts(text)
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def parts(self, text: str) -> list[Split]:
+        """The same in order: a new part begins where thinking follows an answer."""
         if not self._held and "<" not in text:  # most pieces: no tag can begin or end in them
             if self._inside:
-                return Split(text, "")
+                return [Split(text, "")]
             if not self._blank:
                 self._line_start = self._starts_line(text, 0, len(text))
-                return Split("", text)
+                return [Split("", text)]
         return self._run(self._held + text, final=False)
 
     def close(self) -> Split:
         """Give what was held back; the text is over."""
-        return self._run(self._held, final=True)
+        return _joined(self._run(self._held, final=True))
 
-    def _run(self, text: str, *, final: bool) -> Split:
+    def _run(self, text: str, *, final: bool) -> list[Split]:
         self._held = ""
-        thinking: list[str] = []
-        answer: list[str] = []
+        parts: list[Split] = []
         at = 0
         while at < len(text):
-            if self._inside:
+            thinking: list[str] = []
+            answer: list[str] = []
+            while at < len(text) and self._inside:
                 at = self._think(text, at, thinking, final=final)
-            else:
+            outside = at < len(text)
+            while at < len(text) and not self._inside:
                 at = self._answer(text, at, answer, final=final)
-                if self.inside and self._blank and self._closing:
-                    thinking.append(self._closing + self._opening)
-        return Split("".join(thinking), "".join(answer))
+            _add(parts, "".join(thinking), "".join(answer))
+            if outside and self.inside and self._blank and self._closing:
+                _add(parts, self._closing + self._opening, "")
+        return parts or [Split()]
 
     def _think(self, text: str, at: int, out: list[str], *, final: bool) -> int:
         match = _CLOSE.search(text, at)
@@ -162,6 +170,19 @@ def split_thinking(text: str, *, opened: bool = False) -> Split:
     splitter = ThinkingSplitter(opened=opened)
     first, last = splitter.feed(text), splitter.close()
     return Split(first.thinking + last.thinking, first.answer + last.answer)
+
+
+def _add(parts: list[Split], thinking: str, answer: str) -> None:
+    """Add to the last part, unless thinking would come before an answer that it follows."""
+    if parts and not (thinking and parts[-1].answer):
+        last = parts.pop()
+        parts.append(Split(last.thinking + thinking, last.answer + answer))
+    elif thinking or answer:
+        parts.append(Split(thinking, answer))
+
+
+def _joined(parts: list[Split]) -> Split:
+    return Split("".join(part.thinking for part in parts), "".join(part.answer for part in parts))
 
 
 def _partial(text: str, tags: tuple[str, ...]) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from guard.deliberation.thinking import REOPENING, ThinkingSplitter
+from guard.deliberation.thinking import REOPENING, Split, ThinkingSplitter
 from guard.pipeline.usage import Usage
 
 
@@ -26,10 +26,7 @@ class Piece:
     """Tokens in this chunk: by the engine's running usage where it reports one, else 1 if it holds text."""
 
 
-EMPTY = Piece()
-"""What a chunk brings that holds no text: roles, usage, finish reasons."""
-
-
+_NOTHING = Split()
 _TEXT_FIELDS = ("reasoning", "reasoning_content", "content")
 
 JOINED = 16
@@ -63,14 +60,18 @@ class CallReader:
     def read_batch(self, chunks: list[dict[str, Any]]) -> list[Piece]:
         """Take chunks that came together; the pieces they bring, without empty ones."""
         counted = runs(chunks) if self._joining else ((chunk, 1) for chunk in chunks)
-        return [piece for chunk, count in counted if (piece := self.read(chunk, count)) is not EMPTY]
+        return [piece for chunk, count in counted for piece in self.read(chunk, count)]
 
-    def read(self, chunk: dict[str, Any], count: int = 1) -> Piece:
-        """Take one chunk, which may stand for several of the engine's."""
+    def read(self, chunk: dict[str, Any], count: int = 1) -> list[Piece]:
+        """Take one chunk, which may stand for several of the engine's.
+
+        Returns:
+            Mostly one piece; none for a chunk without text, more where thinking follows an answer in it.
+        """
         completion = self._read_usage(chunk.get("usage"))
         choices = chunk["choices"]
         if not choices:
-            return EMPTY
+            return []
         choice = choices[0]
         if choice.get("finish_reason"):
             self.finish_reason = choice["finish_reason"]
@@ -78,20 +79,20 @@ class CallReader:
         thinking = delta.get("reasoning") or delta.get("reasoning_content") or ""
         content = delta.get("content")
         tools = delta.get("tool_calls") or None
-        answer = ""
-        self._by_field = self._by_field or bool(thinking)
-        if content:
-            split = self._splitter.feed(content)
-            if split.thinking and self._by_field:
-                thinking += REOPENING
-                self._by_field = False
-            thinking += split.thinking
-            answer = split.answer
         if not (thinking or content or tools):
-            return EMPTY
+            return []
         tokens = count if completion is None else max(completion - self._counted, 0)
         self._counted += tokens
-        return Piece(thinking, answer, tools, tokens)
+        self._by_field = self._by_field or bool(thinking)
+        first, *later = self._splitter.parts(content) if content else [_NOTHING]
+        if first.thinking and self._by_field:
+            thinking += REOPENING
+            self._by_field = False
+        pieces = [Piece(thinking + first.thinking, first.answer, None if later else tools, tokens)]
+        pieces += [Piece(*part) for part in later]
+        if later and tools:
+            pieces.append(Piece(tools=tools))
+        return pieces
 
     def close(self) -> Piece:
         """What was held back at the end of the stream."""

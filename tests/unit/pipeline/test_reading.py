@@ -21,7 +21,7 @@ def test_both_names_of_the_reasoning_field_are_thinking(name: str) -> None:
 
     delta: dict[str, Any] = {name: "hm"}
 
-    assert reader.read(_chunk(**delta)).thinking == "hm"
+    assert [piece.thinking for piece in reader.read(_chunk(**delta))] == ["hm"]
 
 
 def test_tags_inside_content_are_thinking_even_beside_a_reasoning_field() -> None:
@@ -29,7 +29,7 @@ def test_tags_inside_content_are_thinking_even_beside_a_reasoning_field() -> Non
     reader = CallReader(thinking_opened=False)
     contents = ["<think>b", "b</think>", "c"]
 
-    pieces = [reader.read(_chunk(reasoning="a")), *(reader.read(_chunk(content=c)) for c in contents)]
+    pieces = reader.read_batch([_chunk(reasoning="a"), *(_chunk(content=c) for c in contents)])
 
     assert "".join(piece.thinking for piece in pieces) == "a</think><think>bb"
     assert "".join(piece.answer for piece in pieces) == "c"
@@ -39,7 +39,22 @@ def test_a_prompt_that_opened_the_thinking_needs_no_opening_tag() -> None:
     """Templates that end in an open thinking are read from the first character as thinking."""
     reader = CallReader(thinking_opened=True)
 
-    assert reader.read(_chunk(content="hm</think>\n\nYes")) == Piece("hm", "Yes", tokens=1)
+    assert reader.read(_chunk(content="hm</think>\n\nYes")) == [Piece("hm", "Yes", tokens=1)]
+
+
+def test_the_order_within_a_chunk_is_kept() -> None:
+    """A thinking that follows an answer does not come before it, whatever arrives at once."""
+    reader = CallReader(thinking_opened=False)
+    content, call = "a\n<think>b</think>c\n<think>d", [{"index": 0}]
+
+    pieces = reader.read(_chunk(reasoning="t", content=content, tool_calls=call))
+
+    assert pieces == [
+        Piece("t", "a\n", tokens=1),
+        Piece("b", "c\n"),
+        Piece("d", ""),
+        Piece(tools=call),
+    ]
 
 
 def test_running_usage_counts_the_tokens_of_a_chunk() -> None:
@@ -47,7 +62,7 @@ def test_running_usage_counts_the_tokens_of_a_chunk() -> None:
     reader = CallReader(thinking_opened=False)
     reader.read(_chunk(content="a", usage={"completion_tokens": 3}))
 
-    assert reader.read(_chunk(content="b", usage={"completion_tokens": 7})).tokens == 4
+    assert [p.tokens for p in reader.read(_chunk(content="b", usage={"completion_tokens": 7}))] == [4]
 
 
 def test_usage_is_read_with_its_details() -> None:
