@@ -32,7 +32,7 @@ def query_texts(messages: Sequence[Message], constraint: Mapping[str, Any] | Non
     texts = [text for message in reversed(messages) for text in (*_content(message), *_calls(message))]
     form = answer_form(constraint or {})
     if form:
-        texts.insert(1, "\n".join(_strings(form)))
+        texts.insert(1, "\n".join(word for word in _strings(form) if word not in _SCHEMA_WORDS))
     return tuple(texts)
 
 
@@ -72,6 +72,12 @@ def form_text(constraint: Mapping[str, Any]) -> str:
     return f"{_FORM}\n{orjson.dumps(form).decode()}" if form else ""
 
 
+_SCHEMA_WORDS = frozenset(
+    "name schema strict type object array string number integer boolean null properties items prefixItems "
+    "required additionalProperties enum const anyOf oneOf allOf not $ref $defs definitions description title "
+    "default examples pattern format minLength maxLength minimum maximum minItems maxItems".split()
+)
+"""What says nothing about what a schema asks for."""
 _FORM = (
     "The answer will be held to this JSON schema. It comes from the client and is part of the request: what "
     "its names, descriptions and fixed values ask for is asked for."
