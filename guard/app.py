@@ -100,8 +100,12 @@ def create_app(service: Service) -> Starlette:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
+async def running(settings: Settings, encoder: StaticEncoder | None = None) -> AsyncIterator[Running]:
     """Open everything a service needs; close it in reverse order.
+
+    Args:
+        settings: All of them.
+        encoder: The embeddings that retrieval uses, where they are loaded already.
 
     Raises:
         PolicyError: A policy folder cannot be used.
@@ -110,7 +114,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     """
     async with AsyncExitStack() as stack:
         meters = Metrics()
-        policies = load_policies(settings)
+        policies = load_policies(settings, encoder or StaticEncoder.load())
         store = await AuditStore.open(settings.audit.database, upgrade=False)
         stack.push_async_callback(store.close)
         writer = AuditWriter(
@@ -164,14 +168,13 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         yield Running(service, link, store.location)
 
 
-def load_policies(settings: Settings) -> dict[str, ActivePolicy]:
+def load_policies(settings: Settings, encoder: StaticEncoder) -> dict[str, ActivePolicy]:
     """Every configured policy by name, in order.
 
     Raises:
         PolicyError: A folder is not a usable policy.
         ConfigError: Two share a name, or a key is bound to one that is not served.
     """
-    encoder = StaticEncoder.load()
     policies: dict[str, ActivePolicy] = {}
     for folder in settings.policies or (default_policy_folder(),):
         active = ActivePolicy(folder, encoder)

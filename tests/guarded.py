@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from guard.audit.query import Filter, find
 from guard.audit.record import Record
 from guard.audit.store import AuditStore
 from guard.config import load_settings
+from guard.retrieval.dense import StaticEncoder
 from tests.scripted import ReceivedRequest, Reply, ScriptedEngine, chat_events
 
 POLICY = Path(__file__).parent.parent / "specs" / "default"
@@ -115,32 +117,49 @@ def engine_reply(
     return Reply.sse(chat_events(answer, thinking, **options))
 
 
-def answering(chat: Callable[[ReceivedRequest], Reply]) -> Callable[[ReceivedRequest], Reply]:
+MODELS = ({"id": "scripted", "object": "model"},)
+"""What the scripted engine lists."""
+
+
+def answering(
+    chat: Callable[[ReceivedRequest], Reply], models: Sequence[dict[str, Any]] = MODELS
+) -> Callable[[ReceivedRequest], Reply]:
     """An engine that is well and answers chats by this function."""
 
     def reply(request: ReceivedRequest) -> Reply:
         if request.path.endswith("/models"):
-            return Reply.json({"object": "list", "data": [{"id": "scripted", "object": "model"}]})
+            return Reply.json({"object": "list", "data": list(models)})
         return chat(request) if request.path.endswith("/chat/completions") else Reply.json({})
 
     return reply
 
 
+@cache
+def _encoder() -> StaticEncoder:
+    """Loaded once for all tests of a process; it holds no state that a test could see."""
+    return StaticEncoder.load()
+
+
 @asynccontextmanager
 async def guarded(
-    folder: Path, chat: Callable[[ReceivedRequest], Reply] | None = None, **overrides: Any
+    folder: Path,
+    chat: Callable[[ReceivedRequest], Reply] | None = None,
+    *,
+    models: Sequence[dict[str, Any]] = MODELS,
+    **overrides: Any,
 ) -> AsyncIterator[Guarded]:
     """Run a guard in front of a scripted engine.
 
     Args:
         folder: For its database and spill file.
         chat: Answers the engine's chat calls; left out, a harmless answer every time.
+        models: What the engine lists.
         overrides: Settings, as ``load_settings`` takes them.
     """
     default = engine_reply()
     database = folder / "guard.db"
     async with ScriptedEngine() as engine:
-        engine.otherwise(answering(chat or (lambda request: default)))
+        engine.otherwise(answering(chat or (lambda request: default), models))
         audit = {"database": str(database), "spill": folder / "spill.jsonl"}
         settings = load_settings(
             **{
@@ -150,7 +169,7 @@ async def guarded(
                 "audit": {**audit, **overrides.get("audit", {})},
             }
         )
-        async with running(settings) as live, serving(create_app(live.service)) as url:
+        async with running(settings, _encoder()) as live, serving(create_app(live.service)) as url:
             await asyncio.wait_for(live.engine.wait_up(), 10)
             headers = {"content-type": "application/json"}
             async with aiohttp.ClientSession(headers=headers) as session:
