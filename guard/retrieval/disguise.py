@@ -2,7 +2,7 @@
 
 ``clean`` undoes what never carries meaning in ordinary text (invisible characters, stacked marks,
 foreign letters that only look Latin). The decoders undo what ordinary text may contain as well
-(digits for letters, single letters in a row, Morse), so each checks that words come out.
+(digits for letters, single letters in a row), so each checks that words come out.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import unicodedata
 from collections.abc import Mapping
 
 from guard.retrieval import letters
-from guard.retrieval.decode import readable
 
 Lexicon = Mapping[str, int]
 """Lower-case words by rank, commonest first; a tokenizer's vocabulary has about that order."""
 
-_LONGEST_RUN = 200
+_LONGEST_RUN = 2_000
+"""Letters of a text that are set apart into words; beyond that they stay joined."""
 _LONGEST_WORD = 16
 _UNKNOWN_LETTER = 14.0
 """Cost of a letter outside every word, in nats; the rarest word costs 10.3."""
@@ -94,13 +94,15 @@ def _fold(text: str) -> str:
 
 _LEET = {"0": "o", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b", "9": "g", "@": "a", "$": "s"}
 _LEET_AS_I = str.maketrans({**_LEET, "1": "i", "!": "i", "|": "i"})
-_LEET_AS_L = str.maketrans({**_LEET, "1": "l", "!": "l", "|": "l"})
-_LEET_WORD = re.compile(r"[\w@$!|]{3,40}")
+_LEET_WORD = re.compile(r"[\w@$!|]{2,40}")
 _LEET_SHAPE = re.compile(
     r"[A-Za-z][0134578@$!|]+[A-Za-z]"  # b0mb
     r"|(?<![^\s\"'])[0134578][A-Za-z]{3}"  # 3xit
     r"|[A-Za-z]{2}[034](?![^\s.,?!\"'])"  # her0
 )
+_LEET_ANY = re.compile(r"[0134578@$!|].*[A-Za-z]|[A-Za-z].*[0134578@$|]")
+_LEET_HABIT = 3
+"""Words undone from which any word with a digit or sign is tried."""
 _LEET_WORDS = 400
 """Different words that are tried in one text."""
 _LEET_ENGLISH = -2.9
@@ -113,45 +115,60 @@ def leetspeak(text: str, lexicon: Lexicon) -> str | None:
 
     def one(match: re.Match[str]) -> str:
         word = match[0]
-        if _LEET_SHAPE.search(word) is None:
-            return word
         after = text[match.end() : match.end() + 2]
-        if "@" in word and after.startswith(".") and after[1:].isalnum():
-            return word  # a mail address
+        if not shape.search(word) or ("@" in word and after.startswith(".") and after[1:].isalnum()):
+            return word  # the latter is a mail address
         if word not in undone and len(undone) < _LEET_WORDS:
             undone[word] = _unleeted(word, lexicon)
         return undone.get(word, word)
 
+    shape = _LEET_SHAPE
     result = _LEET_WORD.sub(one, text)
+    if sum(word != plain for word, plain in undone.items()) >= _LEET_HABIT:
+        shape = _LEET_ANY
+        result = _LEET_WORD.sub(one, text)
     return result if result != text else None
 
 
 def _unleeted(word: str, lexicon: Lexicon) -> str:
     core = word.rstrip("!")
-    options = (core.translate(_LEET_AS_I), core.translate(_LEET_AS_L))
-    readable = [option for option in options if option.isalpha()]
-    known = [option for option in readable if option.lower() in lexicon]
-    if not known:
-        known = [option for option in readable if letters.english(f" {option} ") > _LEET_ENGLISH]
-    return known[0] + word[len(core) :] if known else word
+    doubtful = [at for at, sign in enumerate(core) if sign in "1!|"][:4]
+    plain = core.translate(_LEET_AS_I)
+    if not plain.isalpha():
+        return word
+    options = []
+    for letters_ in itertools.product("il", repeat=len(doubtful)):
+        option = list(plain)
+        for at, letter in zip(doubtful, letters_, strict=True):
+            option[at] = letter
+        options.append("".join(option))
+    found = [option for option in options if option.lower() in lexicon]
+    if not found and len(core) > 3:
+        found = [option for option in options if letters.english(f" {option} ") > _LEET_ENGLISH]
+    return found[0] + word[len(core) :] if found else word
 
 
-_SPACED = re.compile(r"(?<![^\s\"'(])\w(?:(?:[.\-_*·|/,]|\s{1,4})\w){3,}(?!\w)")
+_SPACED = re.compile(r"(?<!\S)\S(?:\s{1,4}\S){3,}(?!\S)|(?<![^\s\"'(])\w(?:[.\-_*·|/,]\w){3,}(?!\w)")
 _SIGNS_BETWEEN = re.compile(r"(?<=\w)[.\-_*·|/,](?=\w)")
-_SPACE_BETWEEN = re.compile(r"(?<=\w)\s(?=\w)")
+_SPACE_BETWEEN = re.compile(r"(?<=\S)\s(?=\S)")
 
 
 def spaced(text: str, lexicon: Lexicon) -> str | None:
     """Letters set apart (``b o m b``, ``b.o.m.b``); wider gaps are the gaps between words."""
+    left = _LONGEST_RUN
+
+    def words(match: re.Match[str]) -> str:
+        nonlocal left
+        left -= len(match[0])
+        return segmented(match[0], lexicon) if left >= 0 else match[0]
 
     def one(match: re.Match[str]) -> str:
         run = match[0]
-        plain = (_SIGNS_BETWEEN if _SIGNS_BETWEEN.search(run) else _SPACE_BETWEEN).sub("", run)
-        words = plain.split()
-        joined = "".join(words)
+        plain = " ".join((_SPACE_BETWEEN if run[1].isspace() else _SIGNS_BETWEEN).sub("", run).split())
+        joined = plain.replace(" ", "")
         if sum(map(str.isalpha, joined)) < 0.6 * len(joined) or len(set(joined)) < 3:
             return run
-        return " ".join(segmented(word, lexicon) if word.isalpha() else word for word in words)
+        return re.sub(r"(?<!\w)[^\W\d_]{2,}(?!\w)", words, plain)
 
     result = _SPACED.sub(one, text)
     return result if result != text else None
@@ -163,7 +180,7 @@ def segmented(joined: str, lexicon: Lexicon) -> str:
     A word's likelihood is taken from its rank (Zipf's law), a letter outside every word is dear.
     """
     low = joined.lower()
-    if low in lexicon or len(low) > _LONGEST_RUN or not lexicon:
+    if low in lexicon or not lexicon:
         return joined
     best: list[tuple[float, int]] = [(0.0, 0)]
     for end in range(1, len(low) + 1):
@@ -177,64 +194,3 @@ def segmented(joined: str, lexicon: Lexicon) -> str:
     while cuts[-1] > 0:
         cuts.append(best[cuts[-1]][1])
     return " ".join(low[a:b] for a, b in itertools.pairwise(reversed(cuts)))
-
-
-_MORSE_A_TO_M = ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. --"
-_MORSE_N_TO_Z = "-. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.."
-_MORSE_DIGITS = "----- .---- ..--- ...-- ....- ..... -.... --... ---.. ----."
-_MORSE_STOPS = "..--.. .-.-.- --..--"
-MORSE_CODE = dict(
-    zip(
-        f"{_MORSE_A_TO_M} {_MORSE_N_TO_Z} {_MORSE_DIGITS} {_MORSE_STOPS}".split(),
-        "abcdefghijklmnopqrstuvwxyz0123456789?.,",
-        strict=True,
-    )
-)
-"""International Morse by sequence of dots and dashes."""
-_MORSE_SIGNS = str.maketrans("–—−_•·∙", "----...")
-_MORSE = re.compile(r"(?<![\w.\-])[.\-]{1,6}(?:[ /|\n]+[.\-]{1,6}){3,}(?![\w])")
-
-
-def morse(text: str) -> str | None:
-    """Morse code, letters apart by spaces and words by ``/``, ``|``, a line or a wider gap."""
-    found = False
-
-    def one(match: re.Match[str]) -> str:
-        nonlocal found
-        words = re.split(r"\s*[/|\n]\s*|\s{2,}", match[0])
-        plain = " ".join("".join(MORSE_CODE.get(c, "#") for c in word.split()) for word in words)
-        if not readable(plain, sure=1000):
-            return match[0]
-        found = True
-        return plain
-
-    result = _MORSE.sub(one, text.translate(_MORSE_SIGNS))
-    return result if found else None
-
-
-_BRAILLE_CELLS = "⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵⠀"
-_BRAILLE = str.maketrans(_BRAILLE_CELLS, "abcdefghijklmnopqrstuvwxyz ")
-
-
-def braille(text: str) -> str | None:
-    """Braille patterns of the English alphabet."""
-    result = text.translate(_BRAILLE)
-    return result if result != text else None
-
-
-_SPOKEN_LIST = (
-    "alpha alfa bravo charlie delta echo foxtrot golf hotel india juliet juliett kilo lima mike november "
-    "oscar papa quebec romeo sierra tango uniform victor whiskey whisky xray x-ray yankee zulu"
-)
-SPOKEN = frozenset(_SPOKEN_LIST.split())
-"""The radio alphabet."""
-_SPOKEN_WORD = "|".join(sorted(SPOKEN, key=len, reverse=True))
-_SPOKEN_RUN = re.compile(rf"\b(?:{_SPOKEN_WORD})(?:[\s,]+(?:{_SPOKEN_WORD})){{2,}}\b", re.IGNORECASE)
-
-
-def spelled(text: str) -> str | None:
-    """Words of the radio alphabet, three or more in a row."""
-    result = _SPOKEN_RUN.sub(
-        lambda match: "".join(word[0] for word in re.split(r"[\s,]+", match[0].lower())), text
-    )
-    return result if result != text else None

@@ -134,7 +134,7 @@ class Retriever:
                 break
             left -= len(text)
             parts = [(r.via, self._encoder.windows(r.text)) for r in readings(text, self._encoder.lexicon)]
-            seen += len(parts[0][1])
+            seen += min(len(windows) for _, windows in parts)  # an encoded text is longer than it is
             handicap = MANY * math.log2(max(seen, 1))
             found.extend(_Window(window, via, handicap) for via, windows in parts for window in windows)
         return found

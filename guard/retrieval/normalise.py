@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guard.retrieval import decode, disguise, letters
+from guard.retrieval import alphabets, decode, disguise, letters
 
 LIMIT = 20_000
 """Characters of a text that are looked at: the first and the last half of it."""
@@ -45,9 +45,9 @@ _DECODERS: tuple[tuple[str, decode.Decoder], ...] = (
     ("rot13", decode.rot13),
     ("atbash", decode.atbash),
     ("reversed", decode.reversed_),
-    ("morse", disguise.morse),
-    ("braille", disguise.braille),
-    ("spelled", disguise.spelled),
+    ("morse", alphabets.morse),
+    ("braille", alphabets.braille),
+    ("spelled", alphabets.spelled),
 )
 
 _SHAPES = tuple(
@@ -77,7 +77,7 @@ def _suspicious(text: str) -> bool:
     return (
         any(shape.search(text) for shape in _SHAPES)
         or (_SIGN.search(text) is not None and any(s.search(text) for s in _SIGNED_SHAPES))
-        or len(disguise.SPOKEN.intersection(text.lower().split())) >= 3
+        or len(alphabets.SPOKEN.intersection(text.lower().split())) >= 3
         or letters.looks_transformed(text)
     )
 

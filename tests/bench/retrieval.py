@@ -10,6 +10,8 @@ of 100,000 clauses are made up. Build times include embedding; "rebuilt" has one
 
 from __future__ import annotations
 
+import base64
+import codecs
 import os
 import random
 import statistics
@@ -34,6 +36,18 @@ DOCUMENT = 20
 """Ordinary prompts that make one long document."""
 
 
+ENCODINGS: dict[str, Callable[[str], str]] = {
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "hex": lambda text: text.encode().hex(),
+    "rot13": lambda text: codecs.encode(text, "rot13"),
+    "backwards": lambda text: text[::-1],
+    "letters apart": lambda text: " ".join(text.replace(" ", "")),
+    "leetspeak": lambda text: text.translate(str.maketrans("aeiost", "431057")),
+    "lookalikes": lambda text: text.translate(str.maketrans("aeopc", "аеорс")),
+    "base64 of rot13": lambda text: base64.b64encode(codecs.encode(text, "rot13").encode()).decode(),
+}
+
+
 def main() -> None:
     """Measure and print."""
     encoder = StaticEncoder.load()
@@ -54,6 +68,10 @@ def main() -> None:
         if chosen:
             found = [f"{_recall(r, chosen):.3f}" for r in retrievers]
             table.add_row(f"{name} ({len(chosen)})", *found)
+    for name, encode in ENCODINGS.items():
+        chosen = [replace(row, text=encode(row.text)) for row in rows if row.source == "pair-harm"]
+        found = [f"{_recall(r, chosen):.3f}" for r in retrievers]
+        table.add_row(f"  refuse/safe_complete rows in {name}", *found)
     for source, name in (("ordinary", "ordinary prompts"), ("mmlu", "MMLU"), ("math", "MATH-500")):
         chosen = [row for row in rows if row.source == source]
         if chosen:
