@@ -153,6 +153,7 @@ class Choice:
                 for event in release.take(piece):
                     if self._leaks(event):
                         release.over = "content_filter"
+                        held.append(event)
                         break
                     if hold:
                         held.append(event)
@@ -169,7 +170,7 @@ class Choice:
         elif not decided.refused and not release.over and (tail := release.rest()):
             if self._leaks(tail):
                 release.over = "content_filter"
-            elif hold:
+            if hold or release.over:
                 held.append(tail)
             else:
                 self._note(tail)
@@ -190,7 +191,7 @@ class Choice:
         elif not decided.refused:
             self._judge_released()
             if release.over == "content_filter":
-                notes.outcome = Outcome.CUT
+                notes.outcome, notes.withheld = Outcome.CUT, _text(held)
         if not decided.refused and not release.over and notes.finish_reason != "length":
             release.calls.check()
         if decided.refused:
@@ -293,7 +294,7 @@ class Choice:
     def _judge_held(self, held: list[Event]) -> None:
         """Check a held answer against its verdict before any of it is released."""
         notes = self._notes
-        answer = "".join(event.text for event in held if isinstance(event, AnswerText))
+        answer = _text(held)
         tools = any(isinstance(event, ToolCalls) for event in held)
         if notes.agreement(answer, tools=tools) is False:
             notes.late_findings.append(Finding.ANSWER_AGAINST_VERDICT)
@@ -346,3 +347,7 @@ class Choice:
     async def _open_stream(self) -> None:
         if self._exchange.stream:
             await self._writer.write(self._notes.record(Outcome.STREAMING))
+
+
+def _text(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, AnswerText))

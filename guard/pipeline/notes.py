@@ -96,7 +96,7 @@ class Notes:
         exchange, policy = self.prepared.exchange, self.prepared.snapshot.policy
         now = time.perf_counter()
         read = self.deliberation
-        told = self.withheld or self.answer
+        told = self.answer if self.outcome is Outcome.CUT else self.withheld or self.answer
         usage = self.usage
         return Record(
             id=f"{exchange.request_id}-{self.index}",
