@@ -206,7 +206,7 @@ async def test_an_engine_dies_with_its_supervisor(make: Callable[..., Engine], p
 
 
 GUARD = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
 from guard.upstream.command import EngineSpec
 from guard.upstream.engine import Engine
@@ -218,6 +218,7 @@ async def main():
     print("ready", flush=True)
     await asyncio.sleep(600)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 asyncio.run(main())
 """
 
