@@ -196,7 +196,8 @@ async def test_a_full_spill_file_fails_the_write(sqlite_store: AuditStore, spill
             assert (writer.spilled, writer.dropped) == (10 - len(failed), len(failed))
             assert spill_path.stat().st_size <= 5000
         await until(lambda: writer.replayed == writer.spilled)
-    assert len(await stored(sqlite_store)) == writer.spilled
+    # Not equal: a transaction that was given up on may still come through when the lock goes.
+    assert writer.spilled <= len(await stored(sqlite_store)) <= 10
 
 
 async def test_the_background_is_bounded(sqlite_store: AuditStore) -> None:
