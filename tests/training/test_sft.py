@@ -194,7 +194,7 @@ def test_batches_are_of_like_length_and_in_mixed_order() -> None:
     made = in_batches_of_like_length(rows, 8, seed=1)
     assert sorted(len(row.input_ids) for row in made) == sorted(len(row.input_ids) for row in rows)
     batches = [[len(row.input_ids) for row in made[at : at + 8]] for at in range(0, 192, 8)]
-    assert max(max(batch) - min(batch) for batch in batches) < 40
+    assert max(max(batch) - min(batch) for batch in batches) < 60  # 90 where they are not sorted
     middles = [sum(batch) / 8 for batch in batches]
     ups = sum(a < b for a, b in pairwise(middles))
     assert 6 <= ups <= 17
