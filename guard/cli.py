@@ -35,6 +35,18 @@ app.add_typer(log_app, name="log")
 app.add_typer(policy_app, name="policy")
 app.add_typer(key_app, name="key")
 
+SERVER: dict[str, Any] = {
+    "log_config": None,
+    "access_log": False,
+    "http": "httptools",
+    "ws": "none",
+    "proxy_headers": False,  # nothing here depends on where a request claims to come from
+    "server_header": False,
+    "date_header": False,
+    "lifespan": "off",
+}
+"""Options of the HTTP server; tests serve with the same."""
+
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
@@ -123,14 +135,7 @@ async def _serve(settings: Settings) -> bool:
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(live.service),
-                log_config=None,
-                access_log=False,
-                http="httptools",
-                ws="none",
-                proxy_headers=False,  # nothing here depends on where a request claims to come from
-                server_header=False,
-                date_header=False,
-                lifespan="off",
+                **SERVER,
                 timeout_graceful_shutdown=settings.drain_seconds,
             )
         )

@@ -19,6 +19,7 @@ from guard.app import create_app, running
 from guard.audit.query import Filter, find
 from guard.audit.record import Record
 from guard.audit.store import AuditStore
+from guard.cli import SERVER
 from guard.config import load_settings
 from guard.retrieval.dense import StaticEncoder
 from tests.scripted import ReceivedRequest, Reply, ScriptedEngine, chat_events
@@ -180,9 +181,7 @@ async def guarded(
 async def serving(app: Callable[..., Awaitable[None]]) -> AsyncIterator[str]:
     """Serve an ASGI app on a free loopback port."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5
-    )
+    config = uvicorn.Config(app, **SERVER, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve([listener]))  # without taking over signal handlers
     try:
