@@ -131,7 +131,7 @@ async def test_a_loop_with_a_tool(tmp_path: Path, streamed: bool) -> None:
 async def test_a_refusal(tmp_path: Path, streamed: bool) -> None:
     """What the guard refuses is a message whose stop reason says so."""
     reply = engine_reply("Sure! Take the following steps.", REFUSING)
-    enforce = {"enforcement": {"mode": "enforce"}}
+    enforce: dict[str, Any] = {"enforcement": {"mode": "enforce"}}
     async with guarded(tmp_path, lambda request: reply, **enforce) as guard, _client(guard) as client:
         if streamed:
             async with client.messages.stream(model="default", max_tokens=100, messages=HARMFUL) as stream:

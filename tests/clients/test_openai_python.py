@@ -113,7 +113,7 @@ async def test_parse(tmp_path: Path) -> None:
 async def test_parse_of_a_refusal(tmp_path: Path) -> None:
     """Where the guard refuses, parse gives no object and the refusal text."""
     reply = engine_reply('{"tool": "x", "minutes": 1}', "")
-    enforce = {"enforcement": {"mode": "enforce"}}
+    enforce: dict[str, Any] = {"enforcement": {"mode": "enforce"}}
     async with guarded(tmp_path, lambda request: reply, **enforce) as guard, _client(guard) as client:
         completion = await client.chat.completions.parse(
             model="default",
