@@ -83,6 +83,9 @@ def _read(delta: Any) -> tuple[int, dict[str, Any]]:
     function = (delta.get("function") or {}) if isinstance(delta, dict) else None
     if not (isinstance(index, int) and 0 <= index < MOST_CALLS and isinstance(function, dict)):
         raise _unreadable("a piece of a tool call in the engine's answer is malformed")
+    for text in (delta.get("id"), function.get("name"), function.get("arguments")):
+        if not isinstance(text, str | None):
+            raise _unreadable("a text of a tool call in the engine's answer is none")
     return index, function
 
 

@@ -20,6 +20,9 @@ from guard.errors import UpstreamError
 from guard.upstream.refusal import failed_while_answering
 from guard.upstream.sse import Event, EventTooLarge, SseParser
 
+_TEXTS = ("content", "reasoning", "reasoning_content")
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
 Chunk = dict[str, Any]
 """One ``chat.completion.chunk``, as the engine sent it."""
 
@@ -78,13 +81,20 @@ class ChunkReader:
         choices = value.get("choices")
         if not isinstance(choices, list):
             raise bad_answer("an event of the engine's stream has no choices")
+        if (usage := value.get("usage")) and not _counts(usage):
+            raise bad_answer("the usage in the engine's stream is malformed")
         for choice in choices:
             if not isinstance(choice, dict) or not isinstance(index := choice.get("index", 0), int):
                 raise bad_answer("a choice in the engine's stream is malformed")
             if not isinstance(delta := choice.get("delta"), dict):
                 choice["delta"] = delta = {}
+            for name in _TEXTS:
+                if delta.get(name) is not None and not isinstance(delta[name], str):
+                    raise bad_answer(f"{name} in the engine's stream is no text")
             self._seen.add(index)
-            if choice.get("finish_reason"):
+            if reason := choice.get("finish_reason"):
+                if not isinstance(reason, str):
+                    raise bad_answer("a finish reason in the engine's stream is no text")
                 self._finished.add(index)
                 self.begun = True
             elif not self.begun:
@@ -148,6 +158,18 @@ def _as_delta(choice: Mapping[str, Any]) -> dict[str, Any]:
             {"index": at, **call} if isinstance(call, dict) else call for at, call in enumerate(calls)
         ]
     return {**rest, "delta": delta}
+
+
+def _counts(usage: object) -> bool:
+    """Whether what is read of a usage are numbers; what else stands in it does not matter."""
+    if not isinstance(usage, dict):
+        return False
+    prompt = usage.get("prompt_tokens_details") or {}
+    completion = usage.get("completion_tokens_details") or {}
+    if not (isinstance(prompt, dict) and isinstance(completion, dict)):
+        return False
+    counts = (*map(usage.get, _COUNTS), prompt.get("cached_tokens"), completion.get("reasoning_tokens"))
+    return all(isinstance(count, int | None) for count in counts)
 
 
 def _loads(data: bytes) -> Any:
