@@ -223,7 +223,7 @@ async def _running(session: aiohttp.ClientSession, guard: Serving, count: int) -
 
 
 async def _metric(session: aiohttp.ClientSession, guard: Serving, name: str) -> float:
-    """A figure of the engine behind a guard; its address stands in the guard's log. 0 before its first use."""
+    """A figure of the engine behind a guard, whose address is in the guard's log; 0 before its first use."""
     engine = next(m[1] for line in guard.lines if (m := re.search(r"state=up url=(\S+)/v1", line)))
     async with session.get(f"{engine}/metrics") as response:
         text = await response.text()
