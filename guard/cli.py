@@ -160,7 +160,7 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(50_000, 50, 100)
 
 
 def _listen(host: str, port: int) -> socket.socket:

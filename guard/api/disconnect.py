@@ -18,6 +18,10 @@ class ClientLeft(Exception):
     """The client closed the connection; nobody is there to be told."""
 
 
+SETTLED = 0.02
+"""Seconds after which a client is watched: a block that is over by then needs no task for that."""
+
+
 @asynccontextmanager
 async def while_connected(
     receive: Receive,
@@ -54,7 +58,13 @@ async def while_connected(
                 task.cancel()
                 return
 
-    watcher = asyncio.create_task(watch())
+    watcher: asyncio.Task[None] | None = None
+
+    def begin() -> None:
+        nonlocal watcher
+        watcher = asyncio.create_task(watch())
+
+    beginning = asyncio.get_running_loop().call_later(SETTLED, begin)
     try:
         yield
     except asyncio.CancelledError:
@@ -63,4 +73,6 @@ async def while_connected(
             raise ClientLeft from None
         raise
     finally:
-        watcher.cancel()
+        beginning.cancel()
+        if watcher is not None:
+            watcher.cancel()

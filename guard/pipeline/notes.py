@@ -11,7 +11,7 @@ import orjson
 
 from guard.audit.record import Outcome, Record
 from guard.deliberation.deliberation import Deliberation, Finding
-from guard.deliberation.style import agrees, answer_style
+from guard.deliberation.style import AnswerStyle, agrees, answer_style
 from guard.pipeline.enforcement import Mode
 from guard.pipeline.exchange import Prepared
 from guard.pipeline.usage import Usage, total
@@ -45,6 +45,7 @@ class Notes:
     """Usage of each engine call."""
     first_token: float = 0.0
     """``time.perf_counter`` of the first visible token."""
+    _read_style: tuple[str, AnswerStyle] | None = None
 
     def begin_attempt(self) -> None:
         """Forget what belonged to the attempt before."""
@@ -89,7 +90,13 @@ class Notes:
         verdict = self.deliberation.verdict if self.deliberation else None
         if tools:
             return None if verdict is None else verdict is not Ruling.REFUSE
-        return agrees(verdict, answer_style(answer))
+        return agrees(verdict, self._style(answer))
+
+    def _style(self, answer: str) -> AnswerStyle:
+        """The style of an answer, read once though it is asked for several times."""
+        if self._read_style is None or self._read_style[0] != answer:
+            self._read_style = (answer, answer_style(answer))
+        return self._read_style[1]
 
     def record(self, outcome: Outcome, error: str = "") -> Record:
         """The record as things stand now."""
@@ -121,7 +128,7 @@ class Notes:
             withheld=self.withheld,
             tool_calls=orjson.dumps(self.tool_calls).decode() if self.tool_calls else "",
             verdict=read.verdict if read else None,
-            style=answer_style(told),
+            style=self._style(told),
             agrees=self.agreement(told, tools=bool(self.tool_calls)),
             citations=read.citations if read else (),
             findings=self.findings,
