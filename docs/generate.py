@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import enum
 import types
 import typing
@@ -110,5 +111,55 @@ def _plain(value: object) -> str:
     return str(value.value) if isinstance(value, enum.Enum) else str(value)
 
 
+TRICKS = FOLDER.parent / "tests" / "security"
+BEGIN = "<!-- Made by docs/generate.py from tests/security; change it there. -->\n"
+END = "<!-- End of what is made. -->\n"
+ENDPOINTS = {
+    "": "all four",
+    "*TURNS": "chat, responses, messages",
+    "CHAT, COMPLETIONS": "chat, completions",
+    "*(surface for surface in SURFACES if surface.stop)": "chat, messages, completions",
+}
+"""Endpoints by the arguments of the decorator that runs a test on them."""
+
+
+def security() -> str:
+    """The page of security with the tables of tricks as the tests have them."""
+    page = (FOLDER / "security.md").read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    tables = "\n".join(_tricks(file) for file in sorted(TRICKS.glob("test_*.py")))
+    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+
+
+def _tricks(file: Path) -> str:
+    """The table of one family of tricks: each test is a row."""
+    module = ast.parse(file.read_text(encoding="utf-8"))
+    rows = [
+        f"### {file.stem.removeprefix('test_').replace('_', ' ').capitalize()}\n",
+        f"{ast.get_docstring(module)} (`tests/security/{file.name}`)\n",
+        "| what is tried, and what comes of it | endpoints | told in detail |",
+        "|---|---|---|",
+    ]
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            told = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split()).replace("|", "\\|")
+            rows.append(
+                f"| {node.name.removeprefix('test_').replace('_', ' ')} | {_endpoints(node)} | {told} |"
+            )
+    return "\n".join(rows) + "\n"
+
+
+def _endpoints(test: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """On which endpoints a test runs; empty where its own text says so."""
+    for decorator in test.decorator_list:
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "each_surface":
+            return ENDPOINTS[", ".join(map(ast.unparse, decorator.args))] + ", streamed and not"
+        if "SURFACES" in ast.unparse(decorator):
+            return ENDPOINTS[""]
+    return ""
+
+
 if __name__ == "__main__":
     (FOLDER / "configuration.md").write_text(configuration(), encoding="utf-8")
+    (FOLDER / "security.md").write_text(security(), encoding="utf-8")

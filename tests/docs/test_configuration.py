@@ -2,16 +2,28 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def test_the_configuration_page_is_up_to_date() -> None:
-    """docs/configuration.md is what docs/generate.py makes of the settings: run it after a change."""
+@pytest.fixture(name="generate")
+def _generate() -> ModuleType:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
+    return generate
 
+
+def test_the_configuration_page_is_up_to_date(generate: ModuleType) -> None:
+    """docs/configuration.md is what docs/generate.py makes of the settings: run it after a change."""
     assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == generate.configuration()
+
+
+def test_the_table_of_tricks_is_up_to_date(generate: ModuleType) -> None:
+    """docs/security.md has a row for every test of tests/security: run docs/generate.py after a change."""
+    assert (ROOT / "docs" / "security.md").read_text(encoding="utf-8") == generate.security()
