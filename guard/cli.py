@@ -41,7 +41,7 @@ SERVER: dict[str, Any] = {
     "access_log": False,
     "http": "httptools",
     "ws": "none",
-    "timeout_keep_alive": 75,  # seconds; longer than clients and balancers keep theirs, so that they close first
+    "timeout_keep_alive": 75,  # seconds: clients and balancers, which keep theirs for less, close first
     "proxy_headers": False,  # nothing here depends on where a request claims to come from
     "server_header": False,
     "date_header": False,
