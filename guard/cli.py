@@ -189,7 +189,7 @@ def _describe(settings: Settings, live: Running) -> None:
 def _here(path: Path) -> Path:
     """A path as seen from the working directory."""
     with contextlib.suppress(ValueError):
-        return path.resolve().relative_to(Path.cwd())
+        return path.absolute().relative_to(Path.cwd())
     return path
 
 
@@ -227,9 +227,7 @@ def _own_name() -> str:
     typed = Path(sys.argv[0])
     if shutil.which(typed.name) or typed.name == "__main__.py":
         return "guard"
-    with contextlib.suppress(ValueError):
-        return str(typed.absolute().relative_to(Path.cwd()))
-    return str(typed)
+    return str(_here(typed))
 
 
 @key_app.command("new")
