@@ -62,6 +62,7 @@ def write_adapter(model: Path, out: Path, base: str) -> int:
     target = out / "adapter_model.safetensors"
     halved = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in tensors.items()}
     save_file(halved, target, metadata={"format": "pt"})
+    target.chmod(0o644)
     config = orjson.loads((model / "adapter_config.json").read_bytes())
     config["base_model_name_or_path"] = base
     config["inference_mode"] = True

@@ -187,7 +187,7 @@ def evaluate_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[s
         counts[name] = f"{len(drawn)} of {len(items)} prompts; {children} that concern children left out."
     grader = load_grader(recipe.data_dir)
     notes = [
-        f"Student: {Path(recipe.student).name}; policy {policy.digest[:12]}; greedy decoding.",
+        f"Student: {recipe.export.base}; policy {policy.digest[:12]}; greedy decoding.",
         grader.describe(),
     ]
     results: dict[str, dict[str, dict[str, Share]]] = {}
