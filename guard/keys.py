@@ -24,7 +24,7 @@ class Scope(StrEnum):
     AUDIT = "audit"
     """Read records."""
     ADMIN = "admin"
-    """Read metrics, reload policies."""
+    """Reload policies."""
 
 
 @dataclass(frozen=True, slots=True)

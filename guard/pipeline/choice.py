@@ -166,6 +166,9 @@ class Choice:
             decided = self._decide(exhausted=notes.finish_reason == "length")
             if self._retry:
                 return
+            if not decided.refused and self._must_hold() and not self._exchange.decision_only:
+                notes.outcome = Outcome.REFUSED  # it decided to refuse and said nothing
+                decided = Decided(decided.deliberation, refused=True)
             yield decided
         elif not decided.refused and not release.over and (tail := release.rest()):
             if self._leaks(tail):

@@ -174,3 +174,19 @@ async def test_a_refused_structured_answer_goes_into_the_refusal_field(tmp_path:
         message = (await guard.chat(HARMFUL, response_format=schema))["choices"][0]["message"]
 
     assert (message["content"], message["refusal"]) == (None, REFUSAL)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_refusal_without_words_gets_the_policys(tmp_path: Path, stream: bool) -> None:
+    """A model that decides to refuse and then says nothing leaves the client with the policy's text."""
+    reply = engine_reply([], REFUSING)
+    async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
+        text = (
+            (await guard.stream(HARMFUL)).text()
+            if stream
+            else (await guard.chat(HARMFUL))["choices"][0]["message"]["content"]
+        )
+        record = (await guard.records())[0]
+
+    assert text == REFUSAL
+    assert record.outcome is Outcome.REFUSED
