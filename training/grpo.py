@@ -11,21 +11,18 @@ Left out: tool calls, and a judge that sees the thinking.
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
 from guard.policy.model import Policy, Ruling
-from training.compact import use_compact_head
 from training.endpoint import Cache, ask_all
 from training.errors import DataError
-from training.files import write_json
 from training.generate import spec
 from training.judge import answer_request, expected_score
 from training.recipe import Endpoint, Recipe, Rl
 from training.records import Prompt
 from training.rewards import AnswerJudge, make_reward
-from training.sft import last_checkpoint
+from training.sft import train_to_end
 
 
 def balanced(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
@@ -130,22 +127,14 @@ def reinforce(
     trainer = GRPOTrainer(
         model=model, reward_funcs=[reward], args=arguments, train_dataset=dataset, processing_class=tokenizer
     )
-    use_compact_head(trainer.model)
-    last = last_checkpoint(checkpoints)
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
-    trainer.save_model(str(out / "model"))
-    history = [entry for entry in trainer.state.log_history if "reward" in entry]
-    if trainer.is_world_process_zero():
-        tokenizer.save_pretrained(out / "model")
-        write_json(out / "log.json", history)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    history, resumed = train_to_end(trainer, tokenizer, out, checkpoints, figure="reward")
     return {
         "steps": trainer.state.global_step,
         "prompts": len(chosen),
         "judge": judge is not None,
         "reward_first_10": _mean(history[:10]),
         "reward_last_10": _mean(history[-10:]),
-        "resumed": last is not None,
+        "resumed": resumed,
     }
 
 

@@ -142,22 +142,14 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         processing_class=tokenizer,
         peft_config=None if settings.start else _lora(recipe),
     )
-    use_compact_head(trainer.model)
-    last = last_checkpoint(checkpoints)
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
-    trainer.save_model(str(out / "model"))
-    history = [entry for entry in trainer.state.log_history if "loss" in entry]
-    if trainer.is_world_process_zero():
-        tokenizer.save_pretrained(out / "model")
-        write_json(out / "log.json", history)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    history, resumed = train_to_end(trainer, tokenizer, out, checkpoints, figure="loss")
     return {
         "rows": len(encoded),
         "too_long": len(rows) - len(encoded),
         "tokens_per_epoch": sum(len(e.input_ids) for e in encoded),
         "steps": trainer.state.global_step,
         "loss": [entry["loss"] for entry in history][-1:] or None,
-        "resumed": last is not None,
+        "resumed": resumed,
         "trained": "lora" if settings.lora else "full",
         "sections": {section.id: section.digest for section in policy.sections},
     }
@@ -181,6 +173,33 @@ def in_batches_of_like_length(rows: Sequence[Encoded], batch: int, seed: int) ->
     rest = [row for chunk in ordered if len(chunk) < batch for row in chunk]
     random.Random(seed).shuffle(whole)
     return [row for chunk in whole for row in chunk] + rest
+
+
+def train_to_end(
+    trainer: Any, tokenizer: Any, out: Path, checkpoints: Path, *, figure: str
+) -> tuple[list[dict[str, Any]], bool]:
+    """Run a TRL trainer from its last whole checkpoint to its end, and keep model, tokenizer and log.
+
+    Args:
+        trainer: Any trainer of transformers.
+        tokenizer: Saved beside the model.
+        out: Gets ``model`` and ``log.json``.
+        checkpoints: Where the trainer keeps its checkpoints; removed at the end.
+        figure: What an entry of the log must hold to be kept.
+
+    Returns:
+        The kept log entries, and whether an earlier run was gone on with.
+    """
+    use_compact_head(trainer.model)
+    last = last_checkpoint(checkpoints)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    trainer.save_model(str(out / "model"))
+    history = [entry for entry in trainer.state.log_history if figure in entry]
+    if trainer.is_world_process_zero():
+        tokenizer.save_pretrained(out / "model")
+        write_json(out / "log.json", history)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return history, last is not None
 
 
 def last_checkpoint(folder: Path) -> Path | None:

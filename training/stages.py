@@ -18,7 +18,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from guard.policy.load import load_policy
@@ -357,8 +356,3 @@ def run_stage(name: str, recipe: Recipe, progress: Progress) -> dict[str, Any]:
         },
     )
     return facts
-
-
-def run_path(recipe: Recipe, name: str) -> Path:
-    """Where a stage's output stands."""
-    return recipe.run_dir / STAGES[name].output

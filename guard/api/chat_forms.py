@@ -61,7 +61,8 @@ class SchemaFormat(TypedDict):
     json_schema: Schema
 
 
-def _tag(value: Any) -> str | None:
+def form_tag(value: Any) -> str | None:
+    """The tag of a tool, a tool choice or a format: its type, or that it is a single word."""
     if isinstance(value, str):
         return "~word"
     kind = value.get("type") if isinstance(value, dict) else None
@@ -69,7 +70,7 @@ def _tag(value: Any) -> str | None:
 
 
 def _one_of(message: str) -> Discriminator:
-    return Discriminator(_tag, custom_error_type="invalid_type", custom_error_message=message)
+    return Discriminator(form_tag, custom_error_type="invalid_type", custom_error_message=message)
 
 
 ToolChoice = Annotated[

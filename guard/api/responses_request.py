@@ -7,13 +7,12 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from typing_extensions import TypedDict
 
+from guard.api.chat_forms import FunctionName, PlainFormat, form_tag
 from guard.api.refused_fields import HARMLESS, REFUSED, SILENCES, without_refused
 from guard.api.responses_input import Input
 
 _STRICT = ConfigDict(extra="forbid")
 _FROZEN = ConfigDict(extra="forbid", frozen=True)
-
-FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
 
 
 class FunctionTool(TypedDict):
@@ -47,14 +46,6 @@ class AllowedTools(TypedDict):
     tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=128)]
 
 
-class PlainFormat(TypedDict):
-    """Text, or any JSON object."""
-
-    __pydantic_config__ = _STRICT  # type: ignore[misc]
-
-    type: Literal["text", "json_object"]
-
-
 class SchemaFormat(TypedDict):
     """JSON under a schema."""
 
@@ -67,16 +58,8 @@ class SchemaFormat(TypedDict):
     strict: NotRequired[bool | None]
 
 
-def _tag(value: Any) -> str | None:
-    """The tag of a tool, a tool choice or a format."""
-    if isinstance(value, str):
-        return "~word"
-    kind = value.get("type") if isinstance(value, dict) else None
-    return f"~{kind}" if isinstance(kind, str) else None
-
-
 def _one_of(message: str) -> Discriminator:
-    return Discriminator(_tag, custom_error_type="invalid_type", custom_error_message=message)
+    return Discriminator(form_tag, custom_error_type="invalid_type", custom_error_message=message)
 
 
 Tool = Annotated[

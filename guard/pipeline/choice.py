@@ -167,8 +167,7 @@ class Choice:
             if self._retry:
                 return
             if not decided.refused and self._must_hold() and not self._exchange.decision_only:
-                notes.outcome = Outcome.REFUSED  # it decided to refuse and said nothing
-                decided = Decided(decided.deliberation, refused=True)
+                decided = self._refused()  # it decided to refuse and said nothing
             yield decided
         elif not decided.refused and not release.over and (tail := release.rest()):
             if self._leaks(tail):
@@ -272,8 +271,7 @@ class Choice:
         decided = self._act(notes.deliberation.findings)
         if decided.refused or self._retry or not (self._must_hold() and self._formed_by_client()):
             return decided
-        notes.outcome = Outcome.REFUSED
-        return Decided(notes.deliberation, refused=True)
+        return self._refused()
 
     def _formed_by_client(self) -> bool:
         """Whether a schema of the client's forms the answer: it can make help look like a refusal."""
@@ -284,9 +282,14 @@ class Choice:
         assert notes.deliberation is not None
         action = self._enforcement.decide(findings, notes.attempts)
         self._retry = action is Action.RETRY
-        if action is Action.REFUSE:
-            notes.outcome = Outcome.REFUSED
-        return Decided(notes.deliberation, action is Action.REFUSE)
+        return self._refused() if action is Action.REFUSE else Decided(notes.deliberation, refused=False)
+
+    def _refused(self) -> Decided:
+        """The guard's own refusal is released in place of the model's answer."""
+        notes = self._notes
+        assert notes.deliberation is not None
+        notes.outcome = Outcome.REFUSED
+        return Decided(notes.deliberation, refused=True)
 
     def _must_hold(self) -> bool:
         """A refusal is held until it is known to be one, where that can change what is released."""

@@ -52,11 +52,6 @@ class CallReader:
         self.usage = Usage()
         self.usage_reported = False
 
-    @property
-    def thinking_open(self) -> bool:
-        """Whether the text so far ends inside a thinking that has begun by a tag or in the prompt."""
-        return self._splitter.inside
-
     def read_batch(self, chunks: list[dict[str, Any]]) -> list[Piece]:
         """Take chunks that came together; the pieces they bring, without empty ones."""
         counted = runs(chunks) if self._joining else ((chunk, 1) for chunk in chunks)

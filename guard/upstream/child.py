@@ -55,11 +55,6 @@ class Child:
             os.close(read)
         return cls(process, write)
 
-    @property
-    def exit_code(self) -> int | None:
-        """The engine's exit code; None while it runs."""
-        return self._process.returncode
-
     async def wait(self) -> int:
         """Wait for the engine to end by itself; its exit code."""
         return await self._process.wait()
