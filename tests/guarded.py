@@ -17,7 +17,7 @@ import uvicorn
 
 from guard.app import create_app, running
 from guard.audit.query import Filter, find
-from guard.audit.record import Record
+from guard.audit.record import Outcome, Record
 from guard.audit.store import AuditStore
 from guard.cli import SERVER
 from guard.config import load_settings
@@ -49,6 +49,26 @@ class Guarded:
             text = await response.read()
             found = {name.lower(): value for name, value in response.headers.items()}
             return response.status, found, orjson.loads(text)
+
+    async def leave(self, body: Any, path: str = "/chat/completions") -> list[Record]:
+        """Ask, leave once the engine was called and has had time to answer; the records after that.
+
+        Fails where the engine's connection is not dropped.
+        """
+        posting = asyncio.create_task(self.post(body, path))
+        while not self.calls:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        posting.cancel()
+        await asyncio.wait({posting})
+        await asyncio.wait_for(self.calls[0].disconnected.wait(), 5)
+        records: list[Record] = []
+        for _ in range(100):
+            records = await self.records()
+            if records and records[0].outcome is Outcome.DISCONNECTED:
+                break
+            await asyncio.sleep(0.02)
+        return records
 
     async def chat(self, content: str = "How do I sharpen a knife?", **fields: Any) -> dict[str, Any]:
         """The body of a chat completion that must succeed."""

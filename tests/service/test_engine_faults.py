@@ -102,18 +102,7 @@ async def test_a_client_that_leaves_stops_the_engine(tmp_path: Path, phase: str,
     cut = {"first byte": 0, "thinking": 4, "answer": len(events) - 4}[phase]
     reply = Reply.sse([*events[:cut], STALL])
     async with guarded(tmp_path, lambda request: reply) as guard:
-        posting = asyncio.create_task(guard.post(ask(stream=stream)))
-        while not guard.calls:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
-        posting.cancel()
-        await asyncio.wait({posting})
-        await asyncio.wait_for(guard.calls[0].disconnected.wait(), 5)
-        for _ in range(100):
-            records = await guard.records()
-            if records and records[0].outcome is Outcome.DISCONNECTED:
-                break
-            await asyncio.sleep(0.02)
+        records = await guard.leave(ask(stream=stream))
 
     assert [record.outcome for record in records] == [Outcome.DISCONNECTED]
 

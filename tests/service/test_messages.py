@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -473,18 +472,7 @@ async def test_a_client_that_leaves_stops_the_engine(tmp_path: Path, streamed: b
     """field-lessons 38: the engine's work stops on this route too, and the record says so."""
     reply = Reply.sse([*chat_events("With a whetstone.", HARMLESS)[:4], STALL])
     async with guarded(tmp_path, lambda request: reply) as guard:
-        posting = asyncio.create_task(guard.post(ask(stream=streamed), "/messages"))
-        while not guard.calls:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
-        posting.cancel()
-        await asyncio.wait({posting})
-        await asyncio.wait_for(guard.calls[0].disconnected.wait(), 5)
-        for _ in range(100):
-            records = await guard.records()
-            if records and records[0].outcome is Outcome.DISCONNECTED:
-                break
-            await asyncio.sleep(0.02)
+        records = await guard.leave(ask(stream=streamed), "/messages")
 
     assert [record.outcome for record in records] == [Outcome.DISCONNECTED]
 
