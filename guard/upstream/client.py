@@ -28,7 +28,7 @@ from yarl import URL
 
 from guard.errors import ApiError, ConfigError, UpstreamError
 from guard.upstream.chunks import Chunk, ChunkReader, bad_answer, completion_chunk
-from guard.upstream.wire import drain, failure, read, read_all, refused, unanswered
+from guard.upstream.wire import Response, drain, failure, read, read_all, refused, unanswered
 
 _PROBE_SECONDS = 5.0
 """For health and model list, which no engine needs long for."""
@@ -222,9 +222,7 @@ class Upstream:
         else:
             response.close()
 
-    async def _send(
-        self, method: str, url: URL, deadline: float, data: bytes | None = None
-    ) -> aiohttp.ClientResponse:
+    async def _send(self, method: str, url: URL, deadline: float, data: bytes | None = None) -> Response:
         """The response once its head is there and says 200."""
         if self._session is None:
             raise RuntimeError("the upstream client was not started")
@@ -245,7 +243,7 @@ class Upstream:
         deadline = asyncio.get_running_loop().time() + _PROBE_SECONDS
         return await self._json(await self._send("GET", url, deadline), deadline)
 
-    async def _json(self, response: aiohttp.ClientResponse, deadline: float) -> Any:
+    async def _json(self, response: Response, deadline: float) -> Any:
         """The value that is the whole body."""
         try:
             return orjson.loads(await read_all(response, deadline))
@@ -254,7 +252,7 @@ class Upstream:
         finally:
             response.close()
 
-    async def _whole_answer(self, response: aiohttp.ClientResponse, kind: str, deadline: float) -> Chunk:
+    async def _whole_answer(self, response: Response, kind: str, deadline: float) -> Chunk:
         """The chunk of an engine that answers a request for a stream with one JSON object."""
         if not kind.startswith("application/json"):
             raise bad_answer(f"the engine answered with content type {kind!r}")

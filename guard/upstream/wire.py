@@ -7,7 +7,9 @@ Deadlines are times of the event loop's clock. They are set around single reads,
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Protocol
 
 import aiohttp
 
@@ -21,9 +23,43 @@ _MAX_ERROR_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.2
 """How long to wait after ``[DONE]`` for the body to end, so that the connection can be kept."""
 _NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ServerFingerprintMismatch, TimeoutError)
+_LOST = (aiohttp.ClientError, ConnectionError)
+"""What reading a body raises where its sender is gone."""
 
 
-async def read(response: aiohttp.ClientResponse, deadline: float) -> bytes:
+class Body(Protocol):
+    """What is read of a response's body; ``aiohttp.StreamReader`` is one."""
+
+    def read_nowait(self) -> bytes:
+        """What has arrived; empty where that is nothing."""
+
+    def at_eof(self) -> bool:
+        """Whether all of the body was read, up to its orderly end."""
+
+    async def readany(self) -> bytes:
+        """What has arrived, waiting where that is nothing; empty at the end."""
+
+
+class Response(Protocol):
+    """A response whose head is there; ``aiohttp.ClientResponse`` is one."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers; names in any case."""
+
+    @property
+    def content(self) -> Body:
+        """The body."""
+
+    def close(self) -> None:
+        """Leave: whoever sends the response learns of it, unless it was read to its end."""
+
+
+async def read(response: Response, deadline: float) -> bytes:
     """The next bytes of the body, empty at its orderly end; waits only where none are there yet."""
     content = response.content
     try:
@@ -32,11 +68,11 @@ async def read(response: aiohttp.ClientResponse, deadline: float) -> bytes:
             return data
         async with asyncio.timeout_at(deadline):
             return await content.readany()
-    except (aiohttp.ClientError, TimeoutError) as error:
+    except (*_LOST, TimeoutError) as error:
         raise _failure_in_body(error) from error
 
 
-async def read_all(response: aiohttp.ClientResponse, deadline: float) -> bytes:
+async def read_all(response: Response, deadline: float) -> bytes:
     """The whole body, up to a limit far above any answer."""
     parts, size = [], 0
     while data := await read(response, deadline):
@@ -47,7 +83,7 @@ async def read_all(response: aiohttp.ClientResponse, deadline: float) -> bytes:
     return b"".join(parts)
 
 
-async def drain(response: aiohttp.ClientResponse) -> None:
+async def drain(response: Response) -> None:
     """Read to the end of a body whose answer is complete; a body that goes on is cut off."""
     with suppress(UpstreamError):
         deadline = asyncio.get_running_loop().time() + _DRAIN_SECONDS
@@ -55,11 +91,11 @@ async def drain(response: aiohttp.ClientResponse) -> None:
             pass
 
 
-async def refused(response: aiohttp.ClientResponse) -> ApiError:
+async def refused(response: Response) -> ApiError:
     """The error for a status other than 200; reads no more of the body than errors have."""
     body = b""
     try:
-        with suppress(aiohttp.ClientError):
+        with suppress(*_LOST):
             while (more := await response.content.readany()) and len(body) < _MAX_ERROR_BYTES:
                 body += more
     finally:
