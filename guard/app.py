@@ -21,6 +21,7 @@ from guard.api.completions import completions
 from guard.api.embeddings import embeddings
 from guard.api.errors import EXCEPTION_HANDLERS
 from guard.api.health import healthz, metrics, readyz
+from guard.api.litellm_guardrail import litellm_guardrail
 from guard.api.messages import count_tokens, messages
 from guard.api.models import get_model, list_models
 from guard.api.moderations import moderations
@@ -82,6 +83,7 @@ def create_app(service: Service) -> Starlette:
             Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
             Route("/v1/embeddings", embeddings, methods=["POST"]),
             Route("/v1/moderations", moderations, methods=["POST"]),
+            Route("/beta/litellm_basic_guardrail_api", litellm_guardrail, methods=["POST"]),
             Route("/v1/models", list_models),
             Route("/v1/models/{name:path}", get_model),
             Route("/guard/v1/records", list_records),

@@ -7,6 +7,7 @@ and no probability measured.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from guard.api.moderations_request import OPENAI_MODELS, Judged, ModerationReque
 from guard.deliberation.citations import CitationStatus
 from guard.deliberation.deliberation import Deliberation
 from guard.pipeline.events import Decided
-from guard.pipeline.exchange import Exchange, Prepared
+from guard.pipeline.exchange import Prepared
 from guard.policy.model import Policy, Ruling
 
 DEFAULT_MODEL = "default"
@@ -29,10 +30,11 @@ async def moderations(request: Request) -> WholeAnswer:
     """Judge each input."""
     opened = await open_request(request, ModerationRequest)
     service = opened.service
-    judged = opened.asked.judged
-    prepared, *further = [
-        service.pipeline.prepare(exchange, opened.snapshot) for exchange in admit(opened, judged)
-    ]
+    judged, model = opened.asked.judged, opened.asked.model or DEFAULT_MODEL
+    if model in OPENAI_MODELS:
+        model = DEFAULT_MODEL
+    service.check_model(model)
+    prepared, *further = judgements("moderations", opened, judged, model)
     return WholeAnswer(
         service.pipeline,
         prepared,
@@ -42,28 +44,32 @@ async def moderations(request: Request) -> WholeAnswer:
     )
 
 
-def admit(opened: Opened[ModerationRequest], judged: list[Judged]) -> list[Exchange]:
-    """One exchange for each input, all under one request id.
+def judgements(
+    endpoint: str, opened: Opened[Any], judged: Sequence[Judged], model: str = DEFAULT_MODEL
+) -> list[Prepared]:
+    """What is to be deliberated: one exchange for each input, all under one request id.
 
-    Raises:
-        NotFound: There is no such model.
+    Args:
+        endpoint: Its name in records.
+        opened: The request that the inputs came in.
+        judged: The inputs.
+        model: The name of the model that judges, as the client has it.
     """
-    model = opened.asked.model or DEFAULT_MODEL
-    if model in OPENAI_MODELS:
-        model = DEFAULT_MODEL
-    opened.service.check_model(model)
     exchange = new_exchange(
-        "moderations",
+        endpoint,
         opened.caller,
         opened.service.limits,
-        FieldNames(messages="input"),
+        FieldNames(),
         model=model,
         stream=False,
         messages=[],
         sampling={},
     )
     return [
-        replace(exchange, messages=[item.message()], searched=(item.text,), decision_only=True)
+        opened.service.pipeline.prepare(
+            replace(exchange, messages=[item.message()], searched=item.searched, decision_only=True),
+            opened.snapshot,
+        )
         for item in judged
     ]
 
