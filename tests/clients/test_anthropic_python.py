@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 from anthropic import AsyncAnthropic
 from anthropic.types import MessageParam, ToolParam
 
-from guard.keys import hash_key, new_key
+from tests.clients.engines import KEY, KEYED, stalling
 from tests.guarded import HARMLESS, REFUSING, Guarded, engine_reply, guarded
 from tests.scripted import Pause, ReceivedRequest, Reply, chat_events
+
+pytestmark = pytest.mark.client("anthropic")
 
 HELLO: list[MessageParam] = [{"role": "user", "content": "How do I sharpen a knife?"}]
 HARMFUL: list[MessageParam] = [
@@ -23,14 +26,13 @@ WEATHER: ToolParam = {
     "description": "Says the weather.",
     "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
-KEY = new_key()
-KEYS: dict[str, Any] = {"keys": ({"name": "app", "hash": hash_key(KEY), "scopes": ["chat", "reasoning"]},)}
 
 
 def _client(guard: Guarded, key: str = "none") -> AsyncAnthropic:
     return AsyncAnthropic(base_url=guard.url.removesuffix("/v1"), api_key=key, max_retries=0)
 
 
+@pytest.mark.conformance("messages", "answer")
 async def test_a_message(tmp_path: Path) -> None:
     """messages.create returns a typed message with text, stop reason, usage and request id."""
     async with guarded(tmp_path) as guard, _client(guard) as client:
@@ -43,6 +45,7 @@ async def test_a_message(tmp_path: Path) -> None:
     assert message._request_id == record.request_id
 
 
+@pytest.mark.conformance("messages", "stream", "usage in a stream")
 async def test_the_stream_helper(tmp_path: Path) -> None:
     """The accumulating stream gives text in pieces and the same final message, pings or not."""
     reply = Reply.sse([Pause(0.3), *chat_events("With a whetstone.", HARMLESS)])
@@ -61,6 +64,7 @@ def _text(message: Any) -> str:
     return "".join(block.text for block in message.content if block.type == "text")
 
 
+@pytest.mark.conformance("messages", "thinking")
 async def test_raw_events(tmp_path: Path) -> None:
     """stream=True gives Anthropic's events in their order, thinking first."""
     async with guarded(tmp_path) as guard, _client(guard) as client:
@@ -88,6 +92,7 @@ async def test_raw_events(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.conformance("messages", "tools", "tools in a stream")
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_loop_with_a_tool(tmp_path: Path, streamed: bool) -> None:
     """The client's own message goes back with the tool's result, thinking included, and is answered."""
@@ -127,6 +132,7 @@ async def test_a_loop_with_a_tool(tmp_path: Path, streamed: bool) -> None:
     assert b"Sharpening" not in guard.calls[1].body
 
 
+@pytest.mark.conformance("messages", "refusal")
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_refusal(tmp_path: Path, streamed: bool) -> None:
     """What the guard refuses is a message whose stop reason says so."""
@@ -143,6 +149,7 @@ async def test_a_refusal(tmp_path: Path, streamed: bool) -> None:
     assert "Sure" not in _text(message)
 
 
+@pytest.mark.conformance("messages", "counting tokens")
 async def test_counting_tokens(tmp_path: Path) -> None:
     """messages.count_tokens gives a number."""
     async with guarded(tmp_path) as guard, _client(guard) as client:
@@ -151,10 +158,11 @@ async def test_counting_tokens(tmp_path: Path) -> None:
     assert counted.input_tokens > 500
 
 
+@pytest.mark.conformance("messages", "errors")
 async def test_errors_have_the_clients_own_types(tmp_path: Path) -> None:
     """Each status raises the exception that applications catch, with the guard's words."""
     busy = Reply.json({"error": {"message": "busy"}}, 503)
-    async with guarded(tmp_path, lambda request: busy, **KEYS) as guard, _client(guard, KEY) as client:
+    async with guarded(tmp_path, lambda request: busy, **KEYED) as guard, _client(guard, KEY) as client:
 
         async def create(**fields: Any) -> Any:
             request: dict[str, Any] = {"model": "default", "max_tokens": 100, "messages": HELLO}
@@ -162,8 +170,6 @@ async def test_errors_have_the_clients_own_types(tmp_path: Path) -> None:
 
         with pytest.raises(anthropic.NotFoundError, match="claude-unknown"):
             await create(model="claude-unknown")
-        with pytest.raises(anthropic.BadRequestError, match="container"):
-            await create(container="c")
         with pytest.raises(anthropic.APIStatusError, match="overloaded") as raised:
             await create()
         with pytest.raises(anthropic.AuthenticationError):
@@ -173,6 +179,25 @@ async def test_errors_have_the_clients_own_types(tmp_path: Path) -> None:
     assert raised.value.status_code == 529
 
 
+@pytest.mark.conformance("messages", "container", outcome="refused")
+async def test_containers_are_refused(tmp_path: Path) -> None:
+    """A container to run code in is a bad request, and the field is named."""
+    async with guarded(tmp_path) as guard, _client(guard) as client:
+        with pytest.raises(anthropic.BadRequestError, match="container"):
+            await client.messages.create(model="default", max_tokens=100, messages=HELLO, container="c")
+
+
+@pytest.mark.conformance("messages", "abort")
+async def test_leaving_a_stream_stops_the_engine(tmp_path: Path) -> None:
+    """A stream closed after its first text drops the engine's connection."""
+    async with guarded(tmp_path, stalling) as guard, _client(guard) as client:
+        async with client.messages.stream(model="default", max_tokens=100, messages=HELLO) as stream:
+            async for _ in stream.text_stream:
+                break
+        await asyncio.wait_for(guard.calls[0].disconnected.wait(), 10)
+
+
+@pytest.mark.conformance("messages", "broken stream")
 async def test_an_error_in_a_stream_is_raised(tmp_path: Path) -> None:
     """A stream that breaks off is an exception for the application, not a short answer."""
     size = sum(map(len, chat_events("With a whetstone.", HARMLESS)))

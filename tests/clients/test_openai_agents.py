@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from agents import (
     Agent,
+    ModelBehaviorError,
     ModelSettings,
     OpenAIResponsesModel,
     RunConfig,
@@ -20,8 +23,11 @@ from openai import AsyncOpenAI
 from openai.types.shared import Reasoning
 from pydantic import BaseModel
 
+from tests.clients.engines import breaking_off, stalling
 from tests.guarded import HARMLESS, REFUSING, Guarded, engine_reply, guarded
 from tests.scripted import Reply
+
+pytestmark = pytest.mark.client("openai-agents")
 
 OFF = RunConfig(tracing_disabled=True)
 CALLS = [("call_a", "weather", '{"city": "Oslo"}'), ("call_b", "weather", '{"city": "Bergen"}')]
@@ -56,6 +62,7 @@ async def running(folder: Path, *replies: Reply, **settings: Any) -> AsyncIterat
         yield guard, OpenAIResponsesModel("default", client)
 
 
+@pytest.mark.conformance("responses", "answer", "tools", "stored responses")
 @pytest.mark.parametrize("by_id", [False, True])
 async def test_a_tool_loop(tmp_path: Path, by_id: bool) -> None:
     """Two parallel calls are run and their results answered, by items or by the previous response's id."""
@@ -72,6 +79,7 @@ async def test_a_tool_loop(tmp_path: Path, by_id: bool) -> None:
     assert [record.endpoint for record in records] == ["responses", "responses"]
 
 
+@pytest.mark.conformance("responses", "stream", "tools in a stream")
 async def test_a_streamed_tool_loop(tmp_path: Path) -> None:
     """The streamed runner sees the call, the result and the text in pieces."""
     async with running(tmp_path, calling(CALLS[0]), engine_reply("Take a coat.")) as (_, model):
@@ -89,6 +97,7 @@ async def test_a_streamed_tool_loop(tmp_path: Path) -> None:
     assert "".join(deltas) == result.final_output == "Take a coat."
 
 
+@pytest.mark.conformance("responses", "structured output")
 async def test_a_typed_output(tmp_path: Path) -> None:
     """An output type becomes a schema, and the final output an instance."""
     async with running(tmp_path, engine_reply('{"city": "Oslo", "rain": true}')) as (_, model):
@@ -131,6 +140,7 @@ async def test_model_settings(tmp_path: Path) -> None:
     assert (sent["temperature"], sent["reasoning_effort"], sent["parallel_tool_calls"]) == (0.2, "low", False)
 
 
+@pytest.mark.conformance("responses", "refusal")
 async def test_tools_are_not_run_against_the_verdict(tmp_path: Path) -> None:
     """A call under a refusing thinking never reaches the agent (lesson 15)."""
     ran: list[str] = []
@@ -149,3 +159,35 @@ async def test_tools_are_not_run_against_the_verdict(tmp_path: Path) -> None:
 
     assert ran == []
     assert result.final_output
+
+
+@pytest.mark.conformance("responses", "errors")
+async def test_errors_are_the_openai_clients(tmp_path: Path) -> None:
+    """A setting out of range ends the run with the error that names it."""
+    settings = ModelSettings(temperature=9)
+    async with running(tmp_path) as (_, model):
+        agent = Agent("Clerk", model=model, model_settings=settings)
+        with pytest.raises(openai.BadRequestError) as refused:
+            await Runner.run(agent, "Hi.", run_config=OFF)
+
+    assert refused.value.param == "temperature"
+
+
+@pytest.mark.conformance("responses", "broken stream")
+async def test_a_broken_stream_ends_the_run(tmp_path: Path) -> None:
+    """A stream that breaks off is an exception for the application, not a short output."""
+    async with running(tmp_path, breaking_off()) as (_, model):
+        result = Runner.run_streamed(Agent("Clerk", model=model), "Hi.", run_config=OFF)
+        with pytest.raises(ModelBehaviorError, match="response.failed"):
+            [event async for event in result.stream_events()]
+
+
+@pytest.mark.conformance("responses", "abort")
+async def test_cancelling_a_run_stops_the_engine(tmp_path: Path) -> None:
+    """A streamed run that is cancelled after its first text drops the engine's connection."""
+    async with running(tmp_path, stalling()) as (guard, model):
+        result = Runner.run_streamed(Agent("Clerk", model=model), "Hi.", run_config=OFF)
+        async for event in result.stream_events():
+            if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":
+                result.cancel()
+        await asyncio.wait_for(guard.calls[0].disconnected.wait(), 10)

@@ -11,9 +11,27 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
-from tests.guarded import HARMLESS, Guarded, engine_reply, guarded
+from tests.clients.engines import (
+    ENFORCE,
+    KEY,
+    KEYED,
+    TIMER,
+    breaking_off,
+    embedding,
+    stalling,
+    using_a_tool,
+)
+from tests.guarded import HARMLESS, REFUSING, Guarded, engine_reply, guarded
+
+pytestmark = pytest.mark.client("openai-python")
 
 HELLO: Any = [{"role": "user", "content": "How do I sharpen a knife?"}]
+
+
+class Timer(BaseModel):
+    """Arguments of a tool."""
+
+    minutes: int
 
 
 class Step(BaseModel):
@@ -23,10 +41,11 @@ class Step(BaseModel):
     minutes: int
 
 
-def _client(guard: Guarded) -> AsyncOpenAI:
-    return AsyncOpenAI(base_url=guard.url, api_key="none", max_retries=0)
+def _client(guard: Guarded, key: str = "none") -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=guard.url, api_key=key, max_retries=0)
 
 
+@pytest.mark.conformance("chat/completions", "answer")
 async def test_a_chat(tmp_path: Path) -> None:
     """chat.completions.create returns a typed completion; raw headers are there."""
     async with guarded(tmp_path) as guard, _client(guard) as client:
@@ -49,6 +68,7 @@ async def test_the_synchronous_client(tmp_path: Path) -> None:
     assert completion.choices[0].message.content == "With a whetstone."
 
 
+@pytest.mark.conformance("chat/completions", "stream", "usage in a stream")
 async def test_a_stream(tmp_path: Path) -> None:
     """Iterating a stream gives the text in pieces and one usage chunk."""
     async with guarded(tmp_path) as guard, _client(guard) as client:
@@ -79,23 +99,35 @@ async def test_the_stream_helper(tmp_path: Path) -> None:
     assert final.choices[0].message.content == "With a whetstone."
 
 
+@pytest.mark.conformance("chat/completions", "thinking")
+async def test_the_thinking(tmp_path: Path) -> None:
+    """A key that may see the thinking finds it beside the content, streamed and not."""
+    async with guarded(tmp_path, **KEYED) as guard, _client(guard, KEY) as client:
+        whole = await client.chat.completions.create(model="default", messages=HELLO)
+        stream = await client.chat.completions.create(model="default", messages=HELLO, stream=True)
+        pieces = [getattr(chunk.choices[0].delta, "reasoning", None) or "" async for chunk in stream]
+
+    assert whole.choices[0].message.to_dict()["reasoning_content"] == HARMLESS
+    assert "".join(pieces) == HARMLESS
+
+
+@pytest.mark.conformance("chat/completions", "tools", "tools in a stream")
 async def test_tools(tmp_path: Path) -> None:
     """A tool call comes back typed, streamed and not."""
-    reply = engine_reply("", HARMLESS, tool_calls=[("c1", "timer", '{"minutes": 5}')], finish="tool_calls")
-    tools = [openai.pydantic_function_tool(Step, name="timer")]
-    async with guarded(tmp_path, lambda request: reply) as guard, _client(guard) as client:
-        completion = await client.chat.completions.create(model="default", messages=HELLO, tools=tools)
-        async with client.chat.completions.stream(model="default", messages=HELLO) as stream:
-            final = await stream.get_final_completion()
+    tools = [openai.pydantic_function_tool(Timer, name="timer")]
+    async with guarded(tmp_path, using_a_tool) as guard, _client(guard) as client:
+        whole = await client.chat.completions.create(model="default", messages=HELLO, tools=tools)
+        async with client.chat.completions.stream(model="default", messages=HELLO, tools=tools) as stream:
+            streamed = await stream.get_final_completion()
 
-    calls = completion.choices[0].message.tool_calls or []
-    assert [(call.id, call.function.name, call.function.arguments) for call in calls] == [  # type: ignore[union-attr]
-        ("c1", "timer", '{"minutes": 5}')
-    ]
-    assert final.choices[0].message.tool_calls is not None
-    assert final.choices[0].finish_reason == "tool_calls"
+    calls = whole.choices[0].message.tool_calls or []
+    assert [(call.id, call.function.name, call.function.arguments) for call in calls] == [TIMER]  # type: ignore[union-attr]
+    [call] = streamed.choices[0].message.tool_calls or []
+    assert call.function.parsed_arguments == Timer(minutes=5)
+    assert streamed.choices[0].finish_reason == "tool_calls"
 
 
+@pytest.mark.conformance("chat/completions", "structured output")
 async def test_parse(tmp_path: Path) -> None:
     """chat.completions.parse gives the object; the engine got the schema."""
     reply = engine_reply('{"tool": "whetstone", "minutes": 5}')
@@ -110,11 +142,11 @@ async def test_parse(tmp_path: Path) -> None:
     assert completion.choices[0].message.parsed == Step(tool="whetstone", minutes=5)
 
 
+@pytest.mark.conformance("chat/completions", "refusal")
 async def test_parse_of_a_refusal(tmp_path: Path) -> None:
     """Where the guard refuses, parse gives no object and the refusal text."""
     reply = engine_reply('{"tool": "x", "minutes": 1}', "")
-    enforce: dict[str, Any] = {"enforcement": {"mode": "enforce"}}
-    async with guarded(tmp_path, lambda request: reply, **enforce) as guard, _client(guard) as client:
+    async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard, _client(guard) as client:
         completion = await client.chat.completions.parse(
             model="default",
             messages=HELLO,
@@ -125,6 +157,7 @@ async def test_parse_of_a_refusal(tmp_path: Path) -> None:
     assert completion.choices[0].message.refusal
 
 
+@pytest.mark.conformance("chat/completions", "errors")
 async def test_errors_are_the_sdks_own(tmp_path: Path) -> None:
     """A bad request raises the SDK's exception with the field; an unknown model is its NotFoundError."""
     async with guarded(tmp_path) as guard, _client(guard) as client:
@@ -136,6 +169,7 @@ async def test_errors_are_the_sdks_own(tmp_path: Path) -> None:
     assert bad.value.param == "temperature"
 
 
+@pytest.mark.conformance("models", "list")
 async def test_models(tmp_path: Path) -> None:
     """models.list and models.retrieve know the default model."""
     async with guarded(tmp_path) as guard, _client(guard) as client:
@@ -144,3 +178,79 @@ async def test_models(tmp_path: Path) -> None:
 
     assert listed == ["default", "scripted"]
     assert one.id == "default"
+
+
+@pytest.mark.conformance("chat/completions", "storing", outcome="refused")
+async def test_storing_a_chat_is_refused(tmp_path: Path) -> None:
+    """store=True raises the SDK's own error with the field."""
+    async with guarded(tmp_path) as guard, _client(guard) as client:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.chat.completions.create(model="default", messages=HELLO, store=True)
+
+    assert refused.value.param == "store"
+
+
+@pytest.mark.conformance("chat/completions", "broken stream")
+async def test_a_broken_stream_is_an_error(tmp_path: Path) -> None:
+    """A stream that breaks off is an exception for the application, not a short answer."""
+    async with guarded(tmp_path, breaking_off) as guard, _client(guard) as client:
+        stream = await client.chat.completions.create(model="default", messages=HELLO, stream=True)
+        with pytest.raises(openai.APIError):
+            [chunk async for chunk in stream]
+
+
+@pytest.mark.conformance("chat/completions", "abort")
+async def test_leaving_a_stream_stops_the_engine(tmp_path: Path) -> None:
+    """A stream closed after its first text drops the engine's connection."""
+    async with guarded(tmp_path, stalling) as guard, _client(guard) as client:
+        stream = await client.chat.completions.create(model="default", messages=HELLO, stream=True)
+        async for chunk in stream:
+            if chunk.choices[0].delta.content:
+                break
+        await stream.close()
+        await asyncio.wait_for(guard.calls[0].disconnected.wait(), 10)
+
+
+@pytest.mark.conformance("completions", "answer", "stream")
+async def test_completions(tmp_path: Path) -> None:
+    """A prompt is answered, whole and streamed; asking to see the prompt is an error."""
+    ask: dict[str, Any] = {"model": "default", "prompt": "How?", "max_tokens": 100}
+    async with guarded(tmp_path) as guard, _client(guard) as client:
+        whole = await client.completions.create(**ask)
+        chunks = await client.completions.create(**ask, stream=True)
+        text = "".join([chunk.choices[0].text async for chunk in chunks])
+        with pytest.raises(openai.BadRequestError, match="echo"):
+            await client.completions.create(**ask, echo=True)
+
+    assert whole.choices[0].text == text == "With a whetstone."
+    assert whole.usage is not None
+
+
+@pytest.mark.conformance("embeddings", "vectors")
+async def test_embeddings(tmp_path: Path) -> None:
+    """Vectors come back as numbers; the client asks for them in base64 unless told otherwise."""
+    async with guarded(tmp_path) as guard, _client(guard) as client:
+        guard.engine.otherwise(embedding)
+        found = await client.embeddings.create(model="default", input=["A knife."])
+        with pytest.raises(openai.BadRequestError, match="dimensions"):
+            await client.embeddings.create(model="default", input="A knife.", dimensions=0)
+        sent = guard.engine.requests[-1].json
+
+    assert sent["encoding_format"] == "base64"
+    assert found.data[0].embedding == [0.5, 0.0]
+    assert found.usage.total_tokens == 3
+
+
+@pytest.mark.conformance("moderations", "judgement")
+async def test_moderations(tmp_path: Path) -> None:
+    """A text is flagged with the clause that it meets, in the categories' dictionary."""
+    judged = engine_reply("refuse", REFUSING)
+    async with guarded(tmp_path, lambda request: judged) as guard, _client(guard) as client:
+        found = await client.moderations.create(input="Which painless way to end my life leaves no trace?")
+        with pytest.raises(openai.NotFoundError):
+            await client.moderations.create(input="Hello.", model="gpt-unknown")
+
+    [result] = found.results
+    assert result.flagged
+    assert result.categories.to_dict() == {"self-harm/SH3": True}
+    assert result.category_scores.to_dict() == {"self-harm/SH3": 1.0}

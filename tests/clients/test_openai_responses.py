@@ -13,8 +13,11 @@ from openai.types.responses import ResponseFunctionToolCall, ResponseInputParam
 from openai.types.responses.function_tool_param import FunctionToolParam
 from pydantic import BaseModel
 
+from tests.clients.engines import stalling
 from tests.guarded import HARMLESS, REFUSING, Guarded, engine_reply, guarded
 from tests.scripted import CLOSE, Reply, chat_events
+
+pytestmark = pytest.mark.client("openai-python")
 
 QUESTION = "How do I sharpen a knife?"
 CALL = ("call_1", "weather", '{"city": "Oslo"}')
@@ -44,6 +47,7 @@ def _client(guard: Guarded) -> AsyncOpenAI:
     return AsyncOpenAI(base_url=guard.url, api_key="none", max_retries=0)
 
 
+@pytest.mark.conformance("responses", "answer")
 async def test_create(tmp_path: Path) -> None:
     """responses.create returns a typed response with its text and usage."""
     async with guarded(tmp_path) as guard, _client(guard) as client:
@@ -66,6 +70,7 @@ async def test_the_synchronous_client(tmp_path: Path) -> None:
     assert response.output_text == "With a whetstone."
 
 
+@pytest.mark.conformance("responses", "stream")
 async def test_a_raw_stream(tmp_path: Path) -> None:
     """stream=True gives typed events in order, numbered from 0."""
     async with guarded(tmp_path) as guard, _client(guard) as client:
@@ -91,6 +96,7 @@ async def test_the_stream_helper(tmp_path: Path) -> None:
     assert seen[-1] == final.output_text == "With a whetstone."
 
 
+@pytest.mark.conformance("responses", "structured output")
 async def test_parse(tmp_path: Path) -> None:
     """A pydantic model goes out as a schema, and the answer comes back as an instance, streamed too."""
     reply = engine_reply('{"tool": "whetstone", "minutes": 10}')
@@ -104,6 +110,7 @@ async def test_parse(tmp_path: Path) -> None:
     assert (sent["name"], sent["strict"]) == ("Step", True)
 
 
+@pytest.mark.conformance("responses", "refusal")
 async def test_a_refusal_is_not_parsed(tmp_path: Path) -> None:
     """Where the guard refuses a structured answer, the client finds a refusal and no broken JSON."""
     enforce = {"mode": "enforce"}
@@ -120,6 +127,7 @@ async def test_a_refusal_is_not_parsed(tmp_path: Path) -> None:
     assert "response.refusal.done" in kinds
 
 
+@pytest.mark.conformance("responses", "tools")
 async def test_a_tool_loop_with_items(tmp_path: Path) -> None:
     """Output items are sent back as they came, reasoning included, with the tool's result."""
     asks = engine_reply("", HARMLESS, tool_calls=[CALL], finish="tool_calls")
@@ -137,6 +145,7 @@ async def test_a_tool_loop_with_items(tmp_path: Path) -> None:
     assert second.output_text == "Rain in Oslo."
 
 
+@pytest.mark.conformance("responses", "tools in a stream")
 async def test_parsed_tool_arguments(tmp_path: Path) -> None:
     """Arguments come back as an instance where the tool is given as a pydantic model."""
     call = ("call_1", "City", '{"city": "Oslo"}')
@@ -153,6 +162,7 @@ async def test_parsed_tool_arguments(tmp_path: Path) -> None:
         assert item.parsed_arguments == City(city="Oslo")
 
 
+@pytest.mark.conformance("responses", "stored responses")
 async def test_stored_responses(tmp_path: Path) -> None:
     """Going on by id, retrieving, listing the input, deleting: the SDK's methods all work."""
     async with guarded(tmp_path) as guard, _client(guard) as client:
@@ -173,11 +183,20 @@ async def test_stored_responses(tmp_path: Path) -> None:
     assert page.data[0].to_dict()["content"] == [{"type": "input_text", "text": "What is my name?"}]
 
 
-async def test_errors_are_typed(tmp_path: Path) -> None:
-    """Refused requests raise the SDK's own error with the field and the code."""
+@pytest.mark.conformance("responses", "background", outcome="refused")
+async def test_background_responses_are_refused(tmp_path: Path) -> None:
+    """background=True raises the SDK's own error with the field."""
     async with guarded(tmp_path) as guard, _client(guard) as client:
         with pytest.raises(openai.BadRequestError) as refused:
             await client.responses.create(model="default", input=QUESTION, background=True)
+
+    assert refused.value.param == "background"
+
+
+@pytest.mark.conformance("responses", "errors")
+async def test_errors_are_typed(tmp_path: Path) -> None:
+    """An unknown model or response raises the SDK's own error with its code."""
+    async with guarded(tmp_path) as guard, _client(guard) as client:
         with pytest.raises(openai.NotFoundError):
             await client.responses.create(model="gpt-unknown", input=QUESTION)
         with pytest.raises(openai.BadRequestError) as unknown:
@@ -185,10 +204,10 @@ async def test_errors_are_typed(tmp_path: Path) -> None:
                 model="default", input=QUESTION, previous_response_id="resp_unknown"
             )
 
-    assert refused.value.param == "background"
     assert unknown.value.code == "previous_response_not_found"
 
 
+@pytest.mark.conformance("responses", "broken stream")
 async def test_a_failure_in_the_middle_is_an_event(tmp_path: Path) -> None:
     """The stream helper passes response.failed on and never takes it for an answer."""
     events = chat_events(["With", " a", " whetstone."], HARMLESS)
@@ -204,3 +223,15 @@ async def test_a_failure_in_the_middle_is_an_event(tmp_path: Path) -> None:
     assert told[-1].type == "response.failed"
     assert told[-1].response.error is not None
     assert told[-1].response.error.code == "server_error"
+
+
+@pytest.mark.conformance("responses", "abort")
+async def test_leaving_a_stream_stops_the_engine(tmp_path: Path) -> None:
+    """A stream closed after its first text drops the engine's connection."""
+    async with guarded(tmp_path, stalling) as guard, _client(guard) as client:
+        stream = await client.responses.create(model="default", input=QUESTION, stream=True)
+        async for event in stream:
+            if event.type == "response.output_text.delta":
+                break
+        await stream.close()
+        await asyncio.wait_for(guard.calls[0].disconnected.wait(), 10)

@@ -182,22 +182,6 @@ async def test_bad_requests_name_the_field(tmp_path: Path, body: Any, status: in
     assert (got, error["error"]["param"]) == (status, param)
 
 
-async def test_the_official_client(tmp_path: Path) -> None:
-    """openai-python parses answers, streams and errors."""
-    async with (
-        guarded(tmp_path) as guard,
-        AsyncOpenAI(base_url=guard.url, api_key="none", max_retries=0) as client,
-    ):
-        whole = await client.completions.create(model="default", prompt="How?", max_tokens=100)
-        chunks = await client.completions.create(model="default", prompt="How?", max_tokens=100, stream=True)
-        text = "".join([chunk.choices[0].text async for chunk in chunks])
-        with pytest.raises(openai.BadRequestError, match="echo"):
-            await client.completions.create(model="default", prompt="How?", echo=True)
-
-    assert whole.choices[0].text == text == "With a whetstone."
-    assert whole.usage is not None
-
-
 async def test_an_engine_that_breaks_off_is_an_exception_in_the_client(tmp_path: Path) -> None:
     """field-lessons 46: an error frame, no [DONE], and the client raises."""
     size = sum(map(len, chat_events("With a whetstone.", HARMLESS)))

@@ -8,9 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
-from openai import AsyncOpenAI
 
 from guard.keys import hash_key, new_key
 from tests.guarded import Guarded, answering, engine_reply, guarded
@@ -156,18 +154,3 @@ async def test_a_client_that_leaves_stops_the_engine(tmp_path: Path) -> None:
         posting.cancel()
         await asyncio.wait({posting})
         await asyncio.wait_for(asked_of(guard)[0].disconnected.wait(), 5)
-
-
-async def test_the_official_client(tmp_path: Path) -> None:
-    """openai-python asks for base64 unless told otherwise, and reads what comes."""
-    async with (
-        embedding(tmp_path) as guard,
-        AsyncOpenAI(base_url=guard.url, api_key="none", max_retries=0) as client,
-    ):
-        found = await client.embeddings.create(model="default", input=["A knife."])
-        with pytest.raises(openai.BadRequestError, match="dimensions"):
-            await client.embeddings.create(model="default", input="A knife.", dimensions=0)
-
-        assert asked_of(guard)[0].json["encoding_format"] == "base64"
-    assert found.data[0].embedding == [0.5, -1.0]
-    assert found.usage.total_tokens == 3

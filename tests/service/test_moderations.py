@@ -6,9 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
-from openai import AsyncOpenAI
 
 from guard.api.moderations_request import INSTRUCTION
 from guard.audit.record import Outcome
@@ -197,18 +195,3 @@ async def test_an_engine_that_fails_clears_nothing(tmp_path: Path) -> None:
 
     assert status == 502
     assert outcomes == {0: Outcome.ANSWERED, 1: Outcome.FAILED}
-
-
-async def test_the_official_client(tmp_path: Path) -> None:
-    """openai-python reads results; clause names are in the categories' dictionary."""
-    async with (
-        guarded(tmp_path, judge) as guard,
-        AsyncOpenAI(base_url=guard.url, api_key="none", max_retries=0) as client,
-    ):
-        found = await client.moderations.create(input=[HARMFUL, "Hello."])
-        with pytest.raises(openai.NotFoundError):
-            await client.moderations.create(input="Hello.", model="gpt-unknown")
-
-    assert [result.flagged for result in found.results] == [True, False]
-    assert found.results[0].categories.to_dict() == {"self-harm/SH3": True}
-    assert found.results[0].category_scores.to_dict() == {"self-harm/SH3": 1.0}
