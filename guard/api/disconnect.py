@@ -18,8 +18,9 @@ class ClientLeft(Exception):
     """The client closed the connection; nobody is there to be told."""
 
 
-SETTLED = 0.02
-"""Seconds after which a client is watched: a block that is over by then needs no task for that."""
+SETTLED = 0.2
+"""Seconds after which a client is watched: a block that is over by then needs no task for that, and an engine
+that works for nobody for so long does no harm."""
 
 
 @asynccontextmanager

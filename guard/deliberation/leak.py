@@ -74,7 +74,10 @@ class LeakReader:
         if len(words) < RUN:
             return False
         key = hash(tuple(words))
-        if not any(key in runs for runs in self._hidden):
+        for known in self._hidden:
+            if key in known:
+                break
+        else:
             return False
         if self._known is None:
             self._known = "".join(chain.from_iterable(map(_spaced, self._own())))

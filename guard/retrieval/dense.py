@@ -8,6 +8,7 @@ and what comes out is remembered.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -183,10 +184,5 @@ class StaticEncoder:
         for row, tokens in zip(sums, token_lists, strict=True):
             if len(tokens):
                 np.dot(self._weights[tokens], self._table[tokens].astype(np.float32), out=row)
-        return _unit(sums)
-
-
-def _unit(rows: Vectors) -> Vectors:
-    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    unit: Vectors = rows / np.maximum(norms, 1e-12)[:, None]
-    return unit
+                row /= np.float32(max(math.sqrt(row @ row), 1e-12))
+        return sums

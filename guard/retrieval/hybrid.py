@@ -113,16 +113,15 @@ class Retriever:
         rows = self._encoder.means(tokens)
         handicaps = np.array([window.handicap for window in found], np.float32)
         margins = self._score(Query(rows, tokens)) - handicaps[:, None]
-        where = margins.argmax(axis=0)
         best = margins.max(axis=0)
-        top = float(best.max())
+        top = best.max()
         if top <= 0:
             return ()
-        order = np.argsort(-best, kind="stable")[:max_sections]
+        near = np.flatnonzero(best > top - COMPANY)
+        order = near[np.argsort(-best[near], kind="stable")][:max_sections]
         return tuple(
-            Hit(self._ids[number], float(best[number]), found[where[number]].via)
+            Hit(self._ids[number], float(best[number]), found[margins[:, number].argmax()].via)
             for number in order.tolist()
-            if best[number] > top - COMPANY
         )
 
     def _windows(self, texts: Sequence[str]) -> list[_Window]:

@@ -65,6 +65,24 @@ class _Index(bm25s.BM25):  # type: ignore[misc]  # bm25s is untyped
             "num_docs": len(sizes),
         }
 
+    @staticmethod
+    def _compute_relevance_from_scores(
+        data: Vectors,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        num_docs: int,
+        query_tokens_ids: Tokens,
+        dtype: np.dtype[Any],
+    ) -> Vectors:
+        """The sum over all tokens at once; bm25s's own loop adds them one by one (its own hook, too)."""
+        starts, ends = indptr[query_tokens_ids].tolist(), indptr[query_tokens_ids + 1].tolist()
+        spans = [slice(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
+        if not spans:
+            return np.zeros(num_docs, dtype)
+        places = np.concatenate([indices[span] for span in spans])
+        weights = np.concatenate([data[span] for span in spans])
+        return np.bincount(places, weights, num_docs).astype(dtype)
+
 
 class LexicalIndex:
     """BM25 scores of all sections for a text's tokens."""

@@ -72,6 +72,10 @@ class SseParser:
         if b"\n\n" not in data:
             self._keep(data)
             return []
+        if data[:6] == b"data: " and data[-2:] == b"\n\n" and len(data) <= self._limit:
+            texts = data[6:-2].split(b"\n\ndata: ")
+            if data.count(b"\n") == 2 * len(texts):  # nothing but whole events of one line
+                return list(texts)
         *blocks, rest = data.split(b"\n\n")
         if rest:
             self._keep(rest)
