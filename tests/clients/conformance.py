@@ -23,6 +23,7 @@ FEATURES: Mapping[str, tuple[str, ...]] = {
     "responses": (
         "answer",
         "stream",
+        "thinking",
         "tools",
         "tools in a stream",
         "structured output",
@@ -63,11 +64,10 @@ CLIENTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "anthropic": {"messages": ()},
     "AI SDK": {"chat/completions": ("storing",), "completions": (), "embeddings": ()},
     "langchain-openai": {
-        "chat/completions": (),
+        "chat/completions": ("thinking",),
         "responses": (),
         "completions": (),
         "embeddings": (),
-        "moderations": (),
     },
     "litellm": {**_OPENAI, "messages": ()},
     "inspect-ai": {"chat/completions": _ONLY_WHOLE},

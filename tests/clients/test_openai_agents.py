@@ -97,6 +97,19 @@ async def test_a_streamed_tool_loop(tmp_path: Path) -> None:
     assert "".join(deltas) == result.final_output == "Take a coat."
 
 
+@pytest.mark.conformance("responses", "thinking")
+async def test_the_thinking(tmp_path: Path) -> None:
+    """The thinking is an item of the run, before the message."""
+    async with running(tmp_path, engine_reply("Hello.")) as (_, model):
+        settings = ModelSettings(reasoning=Reasoning(effort="low", summary="auto"))
+        result = await Runner.run(Agent("Clerk", model=model, model_settings=settings), "Hi.", run_config=OFF)
+
+    thinking, message = result.new_items
+    assert thinking.type == "reasoning_item"
+    assert [part.text for part in thinking.raw_item.summary] == [HARMLESS]
+    assert message.type == "message_output_item"
+
+
 @pytest.mark.conformance("responses", "structured output")
 async def test_a_typed_output(tmp_path: Path) -> None:
     """An output type becomes a schema, and the final output an instance."""
@@ -178,7 +191,7 @@ async def test_a_broken_stream_ends_the_run(tmp_path: Path) -> None:
     """A stream that breaks off is an exception for the application, not a short output."""
     async with running(tmp_path, breaking_off()) as (_, model):
         result = Runner.run_streamed(Agent("Clerk", model=model), "Hi.", run_config=OFF)
-        with pytest.raises(ModelBehaviorError, match="response.failed"):
+        with pytest.raises(ModelBehaviorError, match=r"response\.failed"):
             [event async for event in result.stream_events()]
 
 

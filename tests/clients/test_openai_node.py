@@ -148,14 +148,15 @@ async def test_an_abort_stops_the_engine(tmp_path: Path, case: str) -> None:
     assert "With a whetstone.".startswith(first)
 
 
-@pytest.mark.conformance("responses", "answer")
+@pytest.mark.conformance("responses", "answer", "thinking")
 async def test_a_response(tmp_path: Path) -> None:
-    """responses.create gives the text, the status and the usage."""
-    async with guarded(tmp_path) as guard:
-        response = await saw("response", guard.url)
+    """responses.create gives text, status and usage, and the thinking as an item of its own."""
+    async with guarded(tmp_path, **KEYED) as guard:
+        response = await saw("response", guard.url, KEY)
         record = (await guard.records())[0]
 
     assert (response["text"], response["status"]) == ("With a whetstone.", "completed")
+    assert response["thinking"] == [{"type": "reasoning_text", "text": HARMLESS}]
     assert response["usage"]["input_tokens"] == record.prompt_tokens
 
 

@@ -13,7 +13,7 @@ from openai.types.responses import ResponseFunctionToolCall, ResponseInputParam
 from openai.types.responses.function_tool_param import FunctionToolParam
 from pydantic import BaseModel
 
-from tests.clients.engines import stalling
+from tests.clients.engines import KEY, KEYED, stalling
 from tests.guarded import HARMLESS, REFUSING, Guarded, engine_reply, guarded
 from tests.scripted import CLOSE, Reply, chat_events
 
@@ -43,8 +43,8 @@ class City(BaseModel):
     city: str
 
 
-def _client(guard: Guarded) -> AsyncOpenAI:
-    return AsyncOpenAI(base_url=guard.url, api_key="none", max_retries=0)
+def _client(guard: Guarded, key: str = "none") -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=guard.url, api_key=key, max_retries=0)
 
 
 @pytest.mark.conformance("responses", "answer")
@@ -94,6 +94,19 @@ async def test_the_stream_helper(tmp_path: Path) -> None:
         final = await stream.get_final_response()
 
     assert seen[-1] == final.output_text == "With a whetstone."
+
+
+@pytest.mark.conformance("responses", "thinking")
+async def test_the_thinking(tmp_path: Path) -> None:
+    """The thinking is an item of its own before the message, for a key that may see it."""
+    async with guarded(tmp_path, **KEYED) as guard, _client(guard, KEY) as client:
+        response = await client.responses.create(
+            model="default", input=QUESTION, reasoning={"effort": "low", "summary": "auto"}
+        )
+
+    item = response.output[0]
+    assert item.type == "reasoning"
+    assert [part.text for part in item.summary] == [HARMLESS]
 
 
 @pytest.mark.conformance("responses", "structured output")

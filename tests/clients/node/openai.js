@@ -100,7 +100,8 @@ await run({
 
   async response(url, key) {
     const response = await connect(url, key).responses.create({ model, input });
-    return { text: response.output_text, status: response.status, usage: response.usage };
+    const [thinking] = response.output;
+    return { thinking: thinking.type === "reasoning" && thinking.content, text: response.output_text, status: response.status, usage: response.usage };
   },
 
   async responseStream(url, key) {
