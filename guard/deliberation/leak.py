@@ -8,7 +8,6 @@ encodings are not found here; the policy forbids them, and the deliberation is t
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
@@ -53,7 +52,8 @@ class LeakReader:
         self._hidden = hidden
         self._own = own
         self._known: str | None = None
-        self._last: deque[str] = deque(maxlen=RUN)
+        self._last: list[str] = []
+        """The last words but one run, which may go on in the next piece."""
         self._begun = ""
         """A word that may go on in the next piece."""
         self.found = False
@@ -63,16 +63,15 @@ class LeakReader:
         text = self._begun + text.lower()
         end = _OPEN_END.search(text)
         self._begun = end[0] if end else ""
-        for word in _WORD.findall(text, 0, end.start() if end else len(text)):
-            self._last.append(word)
-            self.found = self.found or self._leaks(self._last)
-        if self._begun and not self.found:  # as far as it goes, it may be the run's last word
-            self.found = self._leaks(deque([*self._last, self._begun], maxlen=RUN))
+        words = [*self._last, *_WORD.findall(text)]  # the open one may be a run's last word as far as it goes
+        for at in range(len(words) - RUN + 1):
+            self.found = self.found or self._leaks(words[at : at + RUN])
+        if self._begun:
+            words.pop()
+        self._last = words[-RUN + 1 :]
         return self.found
 
-    def _leaks(self, words: deque[str]) -> bool:
-        if len(words) < RUN:
-            return False
+    def _leaks(self, words: list[str]) -> bool:
         key = hash(tuple(words))
         for known in self._hidden:
             if key in known:
