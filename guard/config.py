@@ -70,6 +70,10 @@ class EngineSettings(_Section):
     """The model's chat template opens the thinking, so that completions begin inside it."""
     constrained: Constrained | None = None
     """How grammars and thinking go together; left out, what suits the engine."""
+    extra_fields: frozenset[
+        Literal["top_k", "min_p", "repetition_penalty", "cache_salt", "priority", "chat_template_kwargs"]
+    ] = frozenset()
+    """Request fields beyond OpenAI's that the engine takes; of vLLM the guard knows it by itself."""
     card: Path | None = None
     """``model-card.json`` of a model trained on the policy: the digests of the sections it learnt."""
     connect_timeout: Annotated[float, Field(gt=0)] = 5.0

@@ -21,16 +21,13 @@ import structlog
 
 from guard.config import EngineSettings, LimitSettings
 from guard.errors import ApiError, ConfigError, Overloaded
+from guard.pipeline.abilities import EXTRAS
 from guard.pipeline.exchange import Constrained, EngineProfile
 from guard.upstream.capabilities import CAPABILITIES
 from guard.upstream.client import Upstream
 from guard.upstream.command import EngineSpec
 from guard.upstream.context import ContextLimit
 from guard.upstream.engine import Engine
-
-SAMPLING = frozenset({"temperature", "top_p", "seed", "presence_penalty", "frequency_penalty"})
-"""Fields that some engines ignore; answers then say so in a header, since refusing them would break
-most applications."""
 
 EMBEDDED_ANSWER_TOKENS = 512
 """Answer tokens on an engine that would otherwise run to the end of its context."""
@@ -210,14 +207,24 @@ def _completed(
     model = profile.model
     if settings.kind or not model:  # a child lists the one model it was started with
         model = next(iter(listed), model or "default")
-    ignores_sampling = settings.kind is not None and CAPABILITIES[settings.kind].ignores_sampling
     return replace(
         profile,
         model=model,
         constrained=constrained,
         running_usage=vllm,
-        ignored=SAMPLING if ignores_sampling else frozenset(),
+        lacks=_lacks(settings, vllm=vllm),
     )
+
+
+def _lacks(settings: EngineSettings, *, vllm: bool) -> frozenset[str]:
+    """Fields that the engine does not take.
+
+    An engine that is not known may drop a field that OpenAI does not have without a word, so it gets
+    none unless the operator says that it takes it.
+    """
+    kind = settings.kind or ("vllm" if vllm else None)
+    lacks = EXTRAS if kind is None else CAPABILITIES[kind].lacks
+    return lacks - settings.extra_fields
 
 
 def _constrained(settings: EngineSettings, *, vllm: bool) -> Constrained:

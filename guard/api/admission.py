@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -84,11 +85,14 @@ def new_exchange(
     messages: list[Message],
     choices: int = 1,
     sampling: Mapping[str, Any],
+    labels: Mapping[str, Any] = MappingProxyType({}),
     response_format: Mapping[str, Any] | None = None,
     tool_choice: str | Mapping[str, Any] | None = None,
     stop: tuple[str, ...] = (),
     max_tokens: int | None = None,
     seed: int | None = None,
+    probabilities: Mapping[str, Any] = MappingProxyType({}),
+    enforce: bool = False,
 ) -> Exchange:
     """An exchange within the limits.
 
@@ -102,11 +106,14 @@ def new_exchange(
         messages: In the shape of chat completions.
         choices: How many answers.
         sampling: Forwarded as it is; None values are left out.
+        labels: The client's own words about the request, for the record.
         response_format: In the shape of chat completions; ``text`` constrains nothing.
         tool_choice: In the shape of chat completions; one that forces a call is a constraint.
         stop: Stop sequences for the visible answer.
         max_tokens: Limit for the visible answer.
         seed: For the first choice.
+        probabilities: What the engine is asked to say of the answer's tokens.
+        enforce: Findings are acted on, also where the guard only observes.
 
     Raises:
         InvalidRequest: It asks for more than one request may, or ends with words of the assistant.
@@ -144,8 +151,11 @@ def new_exchange(
         started=time.perf_counter(),
         choices=choices,
         sampling=forwarded,
+        labels=labels,
         constraint=constraint,
         stop=stop,
         max_tokens=max_tokens,
         seed=seed,
+        probabilities=probabilities,
+        enforce=enforce,
     )

@@ -39,6 +39,8 @@ class Gathered:
 
     thinking: list[str] = field(default_factory=list)
     answer: list[str] = field(default_factory=list)
+    probabilities: list[list[dict[str, Any]] | None] = field(default_factory=list)
+    """Of each piece of the answer."""
     tools: list[dict[str, Any]] = field(default_factory=list)
     decided: Decided | None = None
     finished: Finished | None = None
@@ -48,8 +50,9 @@ class Gathered:
         match event:
             case ThinkingText(text):
                 self.thinking.append(text)
-            case AnswerText(text):
+            case AnswerText(text, probabilities):
                 self.answer.append(text)
+                self.probabilities.append(probabilities)
             case ToolCalls(deltas):
                 join_tool_calls(self.tools, deltas)
             case Decided():

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, cast
 
 from starlette.requests import Request
 
 from guard.api.admission import FieldNames, new_exchange, open_request
 from guard.api.answer import StreamedAnswer, WholeAnswer
-from guard.api.chat_moderation import judging_model
 from guard.api.chat_request import ChatRequest
 from guard.api.chat_response import ChunkWriter, Shape, completion
 from guard.api.moderation_field import blocks
+from guard.api.moderation_result import judging_model
 from guard.api.state import RequestLimits, Service
 from guard.keys import Caller, Scope
 from guard.pipeline.exchange import Exchange
 from guard.pipeline.messages import Message
 
-_FORWARDED = (
-    "temperature",
-    "top_p",
-    "presence_penalty",
-    "frequency_penalty",
-    "tools",
-    "parallel_tool_calls",
-    "reasoning_effort",
-    "user",
-)
+FORWARDED = ("tools", "parallel_tool_calls", "reasoning_effort")
+"""Beside what the endpoints have in common."""
 
 
 async def chat_completions(request: Request) -> WholeAnswer | StreamedAnswer:
@@ -42,6 +33,7 @@ async def chat_completions(request: Request) -> WholeAnswer | StreamedAnswer:
         reasoning_fields=_shown(asked, caller, service),
         include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
         structured=bool(exchange.constraint.get("response_format")),
+        probabilities=bool(asked.logprobs),
         judge=judge,
         blocks=exchange.enforce,
     )
@@ -57,7 +49,7 @@ def admit(asked: ChatRequest, limits: RequestLimits, caller: Caller) -> Exchange
         InvalidRequest: It asks for more than one request may.
     """
     names = FieldNames(max_tokens="max_completion_tokens" if asked.max_completion_tokens else "max_tokens")
-    exchange = new_exchange(
+    return new_exchange(
         "chat.completions",
         caller,
         limits,
@@ -66,14 +58,16 @@ def admit(asked: ChatRequest, limits: RequestLimits, caller: Caller) -> Exchange
         stream=bool(asked.stream),
         messages=cast(list[Message], asked.messages),
         choices=asked.n or 1,
-        sampling={name: getattr(asked, name) for name in _FORWARDED},
+        sampling={**asked.sampling, **{name: getattr(asked, name) for name in FORWARDED}},
+        labels=asked.labels,
         response_format=cast(dict[str, Any] | None, asked.response_format),
         tool_choice=cast(str | dict[str, Any] | None, asked.tool_choice),
-        stop=(asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ()),
+        stop=asked.stops,
         max_tokens=asked.max_completion_tokens or asked.max_tokens,
         seed=asked.seed,
+        probabilities={"logprobs": True, "top_logprobs": asked.top_logprobs or 0} if asked.logprobs else {},
+        enforce=blocks(asked.moderation),
     )
-    return replace(exchange, enforce=blocks(asked.moderation))
 
 
 def _shown(asked: ChatRequest, caller: Caller, service: Service) -> tuple[str, ...]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 from typing_extensions import TypedDict
 
 from guard.api.chat_forms import FunctionName, ResponseFormat, ToolChoice
-from guard.api.moderation_field import ChatModeration
-from guard.api.refused_fields import HARMLESS, REFUSED, without_refused
+from guard.api.moderation_field import Moderation
+from guard.api.refused_fields import HARMLESS, PROMPT_CACHES, REFUSED, without_refused
+from guard.api.sampling_fields import ChoiceFields
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -143,7 +144,7 @@ _ROLES = ("system", "developer", "user", "assistant", "tool")
 
 def _role(value: Any) -> str | None:
     role = value.get("role") if isinstance(value, dict) else None
-    if role in {"system", "developer"}:
+    if role in ("system", "developer"):
         return "~instruction"
     return f"~{role}" if role in _ROLES else None
 
@@ -181,39 +182,23 @@ class Tool(TypedDict):
     function: Function
 
 
-class StreamOptions(BaseModel):
-    """Options of a stream."""
-
-    model_config = _STRICT
-    include_usage: bool = False
-    include_obfuscation: bool = False
-
-
-class ChatRequest(BaseModel):
+class ChatRequest(ChoiceFields):
     """A chat completion request, checked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: Annotated[str, Field(min_length=1, max_length=256)]
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(ge=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: str | Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=16)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logprobs: bool | None = None
+    """Of the visible answer alone."""
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    user: Annotated[str, Field(max_length=512)] | None = None
+    verbosity: Literal["medium"] | None = None
+    """Only the default: engines do not know others."""
     reasoning_effort: Literal["low", "medium", "high"] | None = None
-    moderation: ChatModeration | None = None
+    moderation: Moderation | None = None
     """Whether the answer tells what was decided, and whether that is enforced."""
     include_reasoning: bool | None = None
     """Whether a key that may see the thinking wants it; never passed on."""
@@ -221,12 +206,12 @@ class ChatRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_by_reason(cls, value: Any) -> Any:
-        return without_refused(value, _REFUSED, _HARMLESS)
+        return without_refused(value, REFUSED_HERE, HARMLESS_HERE)
 
     @model_validator(mode="after")
     def _consistent(self) -> ChatRequest:
-        if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options: only allowed with stream: true")
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs: only allowed with logprobs: true")
         if self.tool_choice not in (None, "none") and not self.tools:
             raise ValueError("tool_choice: only allowed with tools")
         if isinstance(self.tool_choice, dict):
@@ -236,5 +221,27 @@ class ChatRequest(BaseModel):
         return self
 
 
-_REFUSED = {**REFUSED, "store": "completions are not stored for retrieval"}
-_HARMLESS = {**HARMLESS, "store": (None, False)}
+_HERE = frozenset({"logprobs", "top_logprobs"})
+_USE_TOOLS = "is the older form of tools; use those"
+REFUSED_HERE = {
+    **{field: reason for field, reason in REFUSED.items() if field not in _HERE},
+    "audio": "answers are text",
+    "function_call": _USE_TOOLS,
+    "functions": _USE_TOOLS,
+    "modalities": "answers are text",
+    "prediction": "would put words into the answer before the thinking",
+    "prompt_cache_options": PROMPT_CACHES,
+    "prompt_cache_retention": PROMPT_CACHES,
+    "service_tier": "there is one tier",
+    "store": "completions are not stored for retrieval",
+    "web_search_options": "nothing is searched on the web; offer a tool of your own",
+}
+HARMLESS_HERE = {
+    **{field: values for field, values in HARMLESS.items() if field not in _HERE},
+    "function_call": (None, "none"),
+    "functions": (None, []),
+    "modalities": (None, ["text"]),
+    "prompt_cache_retention": (None, "in_memory"),
+    "service_tier": (None, "auto", "default"),
+    "store": (None, False),
+}

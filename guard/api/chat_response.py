@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from guard.api.answer import Gathered
-from guard.api.chat_moderation import chat_moderation
+from guard.api.moderation_result import chat_moderation
 from guard.errors import ApiError
 from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
 from guard.pipeline.exchange import Prepared
@@ -27,6 +28,8 @@ class Shape:
     """Whether a stream ends with a usage chunk."""
     structured: bool
     """The client parses the content, so a refusal of the guard goes into ``refusal`` alone."""
+    probabilities: bool = False
+    """The client wants those of the answer's tokens."""
     judge: str = ""
     """The model named in ``moderation``; empty where that was not asked for."""
     blocks: bool = False
@@ -79,7 +82,16 @@ def _choice(index: int, choice: Gathered, shape: Shape) -> dict[str, Any]:
     reason = choice.finished.reason if choice.finished else "stop"
     if refused and shape.blocks:
         reason = "content_filter"
-    return {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
+    logprobs = _logprobs(choice.probabilities) if shape.probabilities else None
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason}
+
+
+def _logprobs(pieces: Sequence[list[dict[str, Any]] | None]) -> dict[str, Any] | None:
+    """The field of a choice or a delta; None where they cannot be told of its whole text."""
+    told = [piece for piece in pieces if piece is not None]
+    if not told or len(told) < len(pieces):
+        return None
+    return {"content": [token for piece in told for token in piece], "refusal": None}
 
 
 class ChunkWriter:
@@ -105,10 +117,11 @@ class ChunkWriter:
                 if not self._shape.reasoning_fields:
                     return b""
                 return self._delta(index, dict.fromkeys(self._shape.reasoning_fields, text))
-            case AnswerText(text):
+            case AnswerText(text, probabilities):
                 parsed = index in self._refused and self._shape.structured
                 name = "refusal" if parsed else "content"
-                return self._delta(index, {name: text})
+                logprobs = _logprobs([probabilities]) if self._shape.probabilities else None
+                return self._delta(index, {name: text}, logprobs=logprobs)
             case ToolCalls(deltas):
                 return self._delta(index, {"tool_calls": deltas})
             case Decided(_, refused):
@@ -135,12 +148,18 @@ class ChunkWriter:
         """What closes the stream when an error comes after its beginning."""
         return error_frame(error)
 
-    def _delta(self, index: int, delta: dict[str, Any], reason: str | None = None) -> bytes:
+    def _delta(
+        self,
+        index: int,
+        delta: dict[str, Any],
+        reason: str | None = None,
+        logprobs: dict[str, Any] | None = None,
+    ) -> bytes:
         opening = b""
         if index not in self._begun:
             self._begun.add(index)
             opening = self._frame([_delta(index, {"role": "assistant", "content": "", "refusal": None})])
-        return opening + self._frame([_delta(index, delta, reason)])
+        return opening + self._frame([_delta(index, delta, reason, logprobs)])
 
     def _frame(
         self, choices: list[dict[str, Any]], usage: dict[str, object] | None = None, **more: Any
@@ -151,5 +170,7 @@ class ChunkWriter:
         return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
-def _delta(index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
-    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
+def _delta(
+    index: int, delta: dict[str, Any], reason: str | None = None, logprobs: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}

@@ -13,8 +13,6 @@ from guard.api.completions_response import TextWriter, completion
 from guard.errors import InvalidRequest
 from guard.pipeline.exchange import Exchange
 
-_FORWARDED = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "user")
-
 
 async def completions(request: Request) -> WholeAnswer | StreamedAnswer:
     """Answer each prompt after deliberating over the policy."""
@@ -47,8 +45,9 @@ def admit(opened: Opened[CompletionRequest]) -> list[Exchange]:
         stream=bool(asked.stream),
         messages=[],
         choices=asked.n or 1,
-        sampling={name: getattr(asked, name) for name in _FORWARDED},
-        stop=(asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ()),
+        sampling=asked.sampling,
+        labels=asked.labels,
+        stop=asked.stops,
         max_tokens=asked.max_tokens,
         seed=asked.seed,
     )

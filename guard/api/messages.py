@@ -74,6 +74,7 @@ def admit(opened: Opened[MessagesRequest]) -> Exchange:
             "top_k": asked.top_k or None,
             "user": user,
         },
+        labels={"user": user} if user else {},
         stop=tuple(asked.stop_sequences or ()),
         max_tokens=asked.max_tokens,
     )
@@ -84,6 +85,7 @@ def _exchange(
     *,
     stream: bool = False,
     sampling: Mapping[str, Any] = MappingProxyType({}),
+    labels: Mapping[str, Any] = MappingProxyType({}),
     stop: tuple[str, ...] = (),
     max_tokens: int | None = None,
 ) -> Exchange:
@@ -105,6 +107,7 @@ def _exchange(
             "parallel_tool_calls": False if single else None,
             "reasoning_effort": chat_effort(asked),
         },
+        labels=labels,
         response_format=chat_response_format(asked),
         tool_choice=chat_tool_choice(choice),
         stop=stop,

@@ -18,7 +18,7 @@ from guard.api.messages_content import (
     InstructionContent,
     UserContent,
 )
-from guard.api.refused_fields import HARMLESS, REFUSED, without_refused
+from guard.api.refused_fields import HARMLESS, REFUSED, SILENCES, without_refused
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -148,7 +148,7 @@ class Conversation(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_by_reason(cls, value: Any) -> Any:
-        return without_refused(_without_clearing(value), _REFUSED, _HARMLESS)
+        return without_refused(_without_clearing(value), REFUSED_HERE, HARMLESS_HERE)
 
     @model_validator(mode="after")
     def _consistent(self) -> Conversation:
@@ -206,8 +206,9 @@ def _check_tool_choice(choice: ToolChoice | None, tools: list[Tool]) -> None:
 
 _CLEAR_THINKING = "clear_thinking_20251015"
 _PREFILL = "would come before the thinking, and every answer here is deliberated; end with a user message"
-_REFUSED = {
+REFUSED_HERE = {
     **REFUSED,
+    "chat_template_kwargs": SILENCES,
     "container": "code is not run by the guard",
     "mcp_servers": "tools are run by the client, not by the guard",
     "context_management": "the conversation is answered as it is sent",
@@ -218,7 +219,7 @@ _REFUSED = {
     "user_profile_id": "there are no user profiles",
     "workspace_id": "there are no workspaces",
 }
-_HARMLESS = {
+HARMLESS_HERE = {
     **HARMLESS,
     "mcp_servers": (None, []),
     "service_tier": (None, "auto", "standard_only"),

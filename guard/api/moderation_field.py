@@ -1,4 +1,4 @@
-"""The field ``moderation`` of a chat request, in OpenAI's shape."""
+"""The field ``moderation`` of chat completions and responses, in OpenAI's shape."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Sides(TypedDict):
     output: NotRequired[Mode | None]
 
 
-class ChatModeration(TypedDict):
+class Moderation(TypedDict):
     """The client wants to know what was decided."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
@@ -36,7 +36,7 @@ class ChatModeration(TypedDict):
     policy: NotRequired[Sides | None]
 
 
-def blocks(asked: ChatModeration | None) -> bool:
+def blocks(asked: Moderation | None) -> bool:
     """Whether the client asks for enforcement."""
     sides = asked.get("policy") if asked else None
     if not sides:

@@ -15,6 +15,8 @@ from starlette.types import Scope as ASGIScope
 
 from guard.api.admission import FieldNames, new_exchange, open_request
 from guard.api.answer import StreamedAnswer, WholeAnswer
+from guard.api.moderation_field import blocks
+from guard.api.moderation_result import judging_model, response_moderation
 from guard.api.responses_ids import response_id
 from guard.api.responses_items import kept_items
 from guard.api.responses_messages import chat_tool_choice, chat_tools, messages_of, response_format
@@ -30,14 +32,6 @@ from guard.keys import Caller, Scope
 from guard.pipeline.exchange import Exchange
 from guard.pipeline.messages import Message
 
-_FORWARDED = (
-    "temperature",
-    "top_p",
-    "presence_penalty",
-    "frequency_penalty",
-    "parallel_tool_calls",
-    "user",
-)
 _NAMES = FieldNames(messages="input", max_tokens="max_output_tokens")
 _OWN_NAMES = {
     "messages": "input",
@@ -81,6 +75,7 @@ async def create_response(request: Request) -> OwnNames:
     service.check_model(asked.model)
     stored = StoredItems(service.responses, caller.name, service.limits)
     given = await stored.resolved(cast(str | list[dict[str, Any]], asked.input))
+    judge = judging_model(asked.moderation, service.models())
     earlier = await stored.before(asked.previous_response_id)
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given
     messages = messages_of(asked.instructions, [*earlier, *items])
@@ -88,7 +83,9 @@ async def create_response(request: Request) -> OwnNames:
     with own_names():
         prepared = service.pipeline.prepare(exchange, opened.snapshot)
     kept = kept_items(given, response_id(exchange.request_id))
-    writer = ResponseWriter(exchange, asked, kept, _shown(asked, caller, service), service.responses)
+    shown = _shown(asked, caller, service)
+    moderated = (lambda choice: response_moderation(prepared, choice, judge)) if judge else None
+    writer = ResponseWriter(exchange, asked, kept, shown, service.responses, moderated)
     if asked.stream:
         ping = service.ping_seconds
         return OwnNames(StreamedAnswer(service.pipeline, prepared, writer, ping, keep=writer.keep))
@@ -112,9 +109,12 @@ def admit(
     tools = cast(list[dict[str, Any]] | None, asked.tools)
     choice = cast(str | dict[str, Any] | None, asked.tool_choice)
     wanted = cast(dict[str, Any] | None, asked.text.format if asked.text else None)
-    sampling = {name: getattr(asked, name) for name in _FORWARDED}
-    sampling["tools"] = chat_tools(tools, choice)
-    sampling["reasoning_effort"] = asked.reasoning.effort if asked.reasoning else None
+    sampling = {
+        **asked.sampling,
+        "tools": chat_tools(tools, choice),
+        "parallel_tool_calls": asked.parallel_tool_calls,
+        "reasoning_effort": asked.reasoning.effort if asked.reasoning else None,
+    }
     return new_exchange(
         "responses",
         caller,
@@ -124,9 +124,11 @@ def admit(
         stream=bool(asked.stream),
         messages=messages,
         sampling=sampling,
+        labels=asked.labels,
         response_format=response_format(wanted),
         tool_choice=chat_tool_choice(tools, choice),
         max_tokens=asked.max_output_tokens,
+        enforce=blocks(asked.moderation),
     )
 
 

@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 from typing_extensions import TypedDict
 
 from guard.api.chat_forms import FunctionName, PlainFormat, form_tag
-from guard.api.refused_fields import HARMLESS, REFUSED, SILENCES, without_refused
+from guard.api.moderation_field import Moderation
+from guard.api.refused_fields import HARMLESS, PROMPT_CACHES, REFUSED, SILENCES, without_refused
 from guard.api.responses_input import Input
+from guard.api.sampling_fields import SamplingFields
 
 _STRICT = ConfigDict(extra="forbid")
 _FROZEN = ConfigDict(extra="forbid", frozen=True)
@@ -133,41 +135,25 @@ Includable = Literal[
 answer here has, encrypted reasoning among them: thinking is never taken back, so none is handed out."""
 
 
-class ResponsesRequest(BaseModel):
+class ResponsesRequest(SamplingFields):
     """A request for a response, checked."""
 
-    model_config = _FROZEN
-
-    model: Annotated[str, Field(min_length=1, max_length=256)]
     input: Input
     instructions: Annotated[str, Field(max_length=20_000_000)] | None = None
     previous_response_id: Annotated[str, Field(max_length=256)] | None = None
     store: bool | None = None
-    stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     max_tool_calls: Annotated[int, Field(ge=1)] | None = None
     """Limits hosted tools alone, of which there are none."""
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
     include: list[Includable] | None = None
-    metadata: (
-        Annotated[
-            dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
-            Field(max_length=16),
-        ]
-        | None
-    ) = None
-    user: Annotated[str, Field(max_length=512)] | None = None
-    safety_identifier: Annotated[str, Field(max_length=128)] | None = None
-    prompt_cache_key: Annotated[str, Field(max_length=512)] | None = None
+    moderation: Moderation | None = None
+    """Whether the answer tells what was decided, and whether that is enforced."""
 
     @property
     def stored(self) -> bool:
@@ -188,7 +174,7 @@ class ResponsesRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_by_reason(cls, value: Any) -> Any:
-        return without_refused(value, _REFUSED, _HARMLESS)
+        return without_refused(value, REFUSED_HERE, HARMLESS_HERE)
 
     @model_validator(mode="after")
     def _consistent(self) -> ResponsesRequest:
@@ -209,19 +195,21 @@ class ResponsesRequest(BaseModel):
         return self
 
 
-_REFUSED = {
+REFUSED_HERE = {
     **REFUSED,
+    "access_programs": "there are no access programmes",
     "background": "answers are not made in the background; wait for this one, or stream it",
+    "background_options": "answers are not made in the background",
     "conversation": "conversations are not kept as objects; continue with previous_response_id",
     "context_management": "the input is never shortened",
     "truncation": "the input is never shortened; only disabled is accepted",
-    "moderation": "is told on /v1/chat/completions only; every answer here is judged all the same",
+    "image": "no images are made here",
     "prompt": "prompt templates are not kept here",
-    "prompt_cache_options": "prompt caches are the engine's own",
-    "prompt_cache_retention": "prompt caches are the engine's own",
+    "prompt_cache_options": PROMPT_CACHES,
+    "prompt_cache_retention": PROMPT_CACHES,
     "service_tier": "there is one tier",
 }
-_HARMLESS = {
+HARMLESS_HERE = {
     **HARMLESS,
     "background": (None, False),
     "context_management": (None, []),

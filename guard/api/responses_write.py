@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
 import orjson
 import structlog
 
@@ -29,6 +33,7 @@ class ResponseWriter:
         given: list[Item],
         shown: Shown,
         store: ResponseStore,
+        moderated: Callable[[Gathered], dict[str, Any]] | None = None,
     ) -> None:
         """Nothing is written yet.
 
@@ -38,9 +43,13 @@ class ResponseWriter:
             given: Its input as items.
             shown: How the thinking is shown.
             store: Keeps the response, if the client wants that.
+            moderated: Makes the field ``moderation``; None where that was not asked for.
         """
         self.response: Response = begun(exchange, asked, shown)
         self._exchange = exchange
+        self._moderated = moderated
+        self._choice = Gathered()
+        """Kept for ``moderation`` alone."""
         self._given = given
         self._store = store
         self._output = Output(self.response["id"], len(given), shown, structured=asked.structured)
@@ -49,9 +58,7 @@ class ResponseWriter:
 
     def frames(self, index: int, event: Event) -> bytes:
         """The server-sent events for one event; nothing before there is something to show."""
-        if isinstance(event, Finished):
-            self._usage = event.usage
-        return b"".join([self._frame(told) for told in self._output.take(event)])
+        return b"".join([self._frame(told) for told in self._take(event)])
 
     async def keep(self) -> None:
         """Finish the response, and store it unless the client does not want that.
@@ -59,6 +66,8 @@ class ResponseWriter:
         Where the database does not take it, the answer is not lost: ``store`` says that it is not kept.
         """
         finish(self.response, self._output, self._usage)
+        if self._moderated:
+            self.response["moderation"] = self._moderated(self._choice)
         if not self.response["store"]:
             return
         stored = StoredResponse(
@@ -88,15 +97,23 @@ class ResponseWriter:
     async def keep_whole(self, choices: list[Gathered]) -> None:
         """Finish and store an answer that is not streamed."""
         for event in _events(choices[0]):
-            for _ in self._output.take(event):
+            for _ in self._take(event):
                 pass
-            if isinstance(event, Finished):
-                self._usage = event.usage
         await self.keep()
 
     def whole(self, choices: list[Gathered]) -> bytes:
         """The body of an answer that is not streamed, once it is kept."""
         return orjson.dumps(self.response)
+
+    def _take(self, event: Event) -> Iterator[StreamEvent]:
+        if self._moderated:
+            self._choice.add(event)
+        if isinstance(event, Finished):
+            self._usage = event.usage
+            decided = self._choice.decided
+            if decided is not None and decided.refused and self._exchange.enforce:
+                event = replace(event, reason="content_filter")
+        return self._output.take(event)
 
     def _frame(self, event: StreamEvent) -> bytes:
         opening = b""

@@ -65,6 +65,7 @@ def record_row(record: Record, instance: str, stamp: Callable[[datetime], object
         record.answer,
         record.withheld,
         record.tool_calls,
+        record.labels,
     )
 
 
@@ -115,7 +116,11 @@ def _clean(text: str) -> str:
 
 
 def _record(value: Mapping[str, Any]) -> Record:
-    """A record of plain values; whatever else the mapping holds is ignored."""
+    """A record of plain values; whatever else the mapping holds is ignored.
+
+    Lines of older guards have no labels.
+    """
+    value = {"labels": "", **value}
     values = {name: value[name] for name in Record.__slots__}
     values["outcome"] = Outcome(values["outcome"])
     values["verdict"] = Ruling(values["verdict"]) if values["verdict"] else None

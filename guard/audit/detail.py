@@ -48,6 +48,7 @@ def _facts(record: Record, policy: Policy | None) -> Table:
         "record": Text(record.id, "bold"),
         "time": f"{record.started_at:%Y-%m-%d %H:%M:%S} UTC",
         "request": f"{record.endpoint}, {'stream' if record.stream else 'no stream'}, tenant {record.tenant}",
+        "labels": record.labels,
         "model": f"{record.model} as {record.engine_model}",
         "policy": f"{record.policy}{version} ({record.policy_digest[:12]}), {record.mode}",
         "sections": ", ".join(record.sections) or "none",

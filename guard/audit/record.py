@@ -88,3 +88,6 @@ class Record:
     total_ms: float
     error: str
     """What went wrong, for the operator; empty otherwise."""
+    labels: str
+    """What the client said of the request (user, safety identifier, cache key, metadata), JSON; empty
+    where it said nothing."""

@@ -68,10 +68,10 @@ def log_lines(records: Iterable[Record]) -> Iterator[str]:
 def to_json(record: Record) -> dict[str, Any]:
     """A record as JSON values; the keys are the record's fields and stay as they are.
 
-    ``messages`` and ``tool_calls`` are values too where they hold JSON, text otherwise.
+    ``messages``, ``tool_calls`` and ``labels`` are values too where they hold JSON, text otherwise.
     """
     value: dict[str, Any] = orjson.loads(orjson.dumps(asdict(record)))
-    for name in ("messages", "tool_calls"):
+    for name in ("messages", "tool_calls", "labels"):
         value[name] = _parsed(value[name])
     return value
 

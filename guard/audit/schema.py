@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    text,
 )
 
 VERSION_TABLE = "guard_audit_version"
@@ -109,6 +110,7 @@ records = Table(
     _text("answer"),
     _text("withheld"),
     _text("tool_calls"),
+    Column("labels", Text, nullable=False, server_default=text("''")),
     # Newest first with the usual filters is answered from this index alone, row by row as it goes.
     Index("records_by_time", "started_at", "outcome", "verdict", "tenant"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from guard.pipeline.exchange import EngineProfile, Prepared
+from guard.pipeline.exchange import EngineProfile, Exchange, Prepared
 from guard.pipeline.messages import disarm_all, engine_messages
 
 
@@ -20,6 +20,7 @@ def answer_call(prepared: Prepared, profile: EngineProfile, index: int, reminder
     exchange = prepared.exchange
     body = _call(prepared, profile, index, reminder)
     body.update(exchange.constraint)
+    body.update(exchange.probabilities)
     limit = exchange.max_tokens or profile.answer_tokens
     if limit is not None:
         body["max_tokens"] = limit + profile.thinking_tokens
@@ -46,7 +47,7 @@ def continued_call(
         thinking: What it thought; empty where the model did not.
     """
     exchange = prepared.exchange
-    body = {**body, **disarm_all(dict(exchange.sampling)), **exchange.constraint}
+    body = {**body, **_sampling(exchange, profile), **exchange.constraint, **exchange.probabilities}
     body.pop("max_tokens", None)
     limit = exchange.max_tokens or profile.answer_tokens
     if limit is not None:
@@ -66,12 +67,18 @@ def _call(prepared: Prepared, profile: EngineProfile, index: int, reminder: str)
     if profile.running_usage:
         options["continuous_usage_stats"] = True
     body = {
-        **disarm_all(dict(exchange.sampling)),
+        **_sampling(exchange, profile),
         "model": profile.model,
         "messages": engine_messages(exchange.messages, prepared.system, reminder),
         "stream": True,
         "stream_options": options,
     }
-    if exchange.seed is not None:
+    if exchange.seed is not None and "seed" not in profile.lacks:
         body["seed"] = exchange.seed + index
     return body
+
+
+def _sampling(exchange: Exchange, profile: EngineProfile) -> dict[str, Any]:
+    """What is forwarded as it is, of what the engine takes."""
+    taken = {name: value for name, value in exchange.sampling.items() if name not in profile.lacks}
+    return {name: disarm_all(value) for name, value in taken.items()}

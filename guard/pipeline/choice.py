@@ -125,6 +125,7 @@ class Choice:
             self._exchange.stop,
             self._exchange.max_tokens or self._profile.answer_tokens,
             CallNamer(f"call_{self._exchange.request_id.removeprefix('gr-')}{notes.index:04x}"),
+            probabilities=bool(self._exchange.probabilities),
         )
         held: list[Event] = []
         hold = False
@@ -239,7 +240,8 @@ class Choice:
         """One engine call, read; a thinking over its budget ends it."""
         notes = self._notes
         counted = self._exchange.max_tokens is not None or self._profile.answer_tokens is not None
-        reader = CallReader(thinking_opened=thinking_opened, joining=not counted)
+        joining = not (counted or self._exchange.probabilities)
+        reader = CallReader(thinking_opened=thinking_opened, joining=joining)
         thought = 0
         try:
             async with aclosing(self._engine.batches(body)) as batches:

@@ -30,6 +30,8 @@ class AnswerText:
     """A piece of the visible answer."""
 
     text: str
+    probabilities: list[dict[str, Any]] | None = None
+    """Its tokens as ``logprobs.content`` has them, where they were asked for and can be told."""
 
 
 @dataclass(frozen=True, slots=True)

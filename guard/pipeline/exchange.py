@@ -38,8 +38,8 @@ class EngineProfile:
     constrained: Constrained = Constrained.AFTER_THINKING
     learnt: frozenset[str] = frozenset()
     """Digests of the policy sections that its model was trained on."""
-    ignored: frozenset[str] = frozenset()
-    """Request fields that it accepts and does nothing with."""
+    lacks: frozenset[str] = frozenset()
+    """Request fields that it does not take, or does nothing with."""
     running_usage: bool = False
     """It can report usage in every chunk (``continuous_usage_stats``), which makes limits exact."""
 
@@ -62,6 +62,10 @@ class Exchange:
     choices: int = 1
     sampling: Mapping[str, Any] = field(default_factory=dict)
     """Fields forwarded as they are: temperature, top_p, tools, …"""
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    """The client's own words about the request: user, metadata, … For the record."""
+    probabilities: Mapping[str, Any] = field(default_factory=dict)
+    """``logprobs`` and ``top_logprobs`` where the client wants those of the visible answer."""
     constraint: Mapping[str, Any] = field(default_factory=dict)
     """``response_format`` and a forcing ``tool_choice``: what a grammar enforces."""
     stop: tuple[str, ...] = ()
@@ -90,7 +94,7 @@ class Prepared:
     system: str
     retrieval_ms: float
     not_applied: tuple[str, ...] = ()
-    """Fields of the request that the engine does nothing with."""
+    """Fields of the request that are left out of the engine's calls."""
     dictated: bool = False
     """The request holds a decision, which the thinking may repeat."""
 

@@ -140,6 +140,7 @@ class Notes:
             first_token_ms=(self.first_token - exchange.started) * 1000 if self.first_token else 0.0,
             total_ms=(now - exchange.started) * 1000,
             error=error,
+            labels=orjson.dumps(exchange.labels).decode() if exchange.labels else "",
         )
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Protocol
 
 from guard.deliberation.verdict import holds_decision
-from guard.errors import InvalidRequest
+from guard.pipeline.abilities import check_able, not_applied
 from guard.pipeline.choice import ChatEngine, Choice, RecordWriter
 from guard.pipeline.enforcement import Enforcement, Mode
 from guard.pipeline.events import Event
-from guard.pipeline.exchange import Constrained, EngineProfile, Exchange, Prepared, RetrievalLimits
+from guard.pipeline.exchange import EngineProfile, Exchange, Prepared, RetrievalLimits
 from guard.pipeline.messages import form_text, query_texts, system_text
 from guard.retrieval.disguise import clean
 from guard.retrieval.hybrid import fit
@@ -61,13 +61,7 @@ class Pipeline:
             InvalidRequest: The engine cannot do what the request asks.
         """
         profile = self._engine.profile
-        if exchange.constraint and profile.constrained is Constrained.UNSUPPORTED:
-            field = next(iter(exchange.constraint))
-            raise InvalidRequest(
-                f"This engine cannot enforce {field}; use one with structured outputs, such as vLLM.",
-                param=field,
-                code="unsupported_parameter",
-            )
+        check_able(exchange, profile)
         started = time.perf_counter()
         texts = exchange.searched
         if texts is None:
@@ -91,7 +85,7 @@ class Pipeline:
                 constant=self._spec is SpecInContext.RETRIEVED,
             ),
             retrieval_ms=elapsed,
-            not_applied=_not_applied(exchange, profile),
+            not_applied=not_applied(exchange, profile),
             dictated=any(map(_dictates, texts)),
         )
 
@@ -114,10 +108,3 @@ class Pipeline:
 def _dictates(text: str) -> bool:
     """Whether a text holds a decision, also in disguised letters."""
     return holds_decision(text) or (not text.isascii() and holds_decision(clean(bounded(text))[0]))
-
-
-def _not_applied(exchange: Exchange, profile: EngineProfile) -> tuple[str, ...]:
-    if not profile.ignored:
-        return ()
-    seed = ("seed",) if exchange.seed is not None else ()
-    return tuple(sorted(profile.ignored.intersection((*exchange.sampling, *seed))))

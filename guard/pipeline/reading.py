@@ -8,7 +8,7 @@ parser may still let tags through.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from guard.deliberation.thinking import REOPENING, Split, ThinkingSplitter
@@ -24,6 +24,8 @@ class Piece:
     tools: list[dict[str, Any]] | None = None
     tokens: int = 0
     """Tokens in this chunk: by the engine's running usage where it reports one, else 1 if it holds text."""
+    probabilities: list[Any] | None = None
+    """What the engine says of the tokens up to the end of the answer, some of them of the thinking's end."""
 
 
 _NOTHING = Split()
@@ -48,6 +50,8 @@ class CallReader:
         self._by_field = False
         """A thinking came in a field of its own, and none in the content so far."""
         self._counted = 0
+        self._told: list[Any] = []
+        """Token probabilities whose text has not come yet."""
         self.finish_reason = ""
         self.usage = Usage()
         self.usage_reported = False
@@ -70,6 +74,8 @@ class CallReader:
         choice = choices[0]
         if choice.get("finish_reason"):
             self.finish_reason = choice["finish_reason"]
+        if told := choice.get("logprobs"):
+            self._told += _entries(told)
         delta = choice["delta"]
         thinking = delta.get("reasoning") or delta.get("reasoning_content") or ""
         content = delta.get("content")
@@ -87,16 +93,27 @@ class CallReader:
         pieces += [Piece(*part) for part in later]
         if later and tools:
             pieces.append(Piece(tools=tools))
-        return pieces
+        return self._with_probabilities(pieces) if self._told else pieces
 
     def close(self) -> Piece:
         """What was held back at the end of the stream."""
         split = self._splitter.close()
-        return Piece(split.thinking, split.answer)
+        return self._with_probabilities([Piece(split.thinking, split.answer)])[0]
 
     def final_usage(self) -> Usage:
         """The engine's usage, or the tokens counted where it reported none."""
         return self.usage if self.usage_reported else Usage(completion=self._counted)
+
+    def _with_probabilities(self, pieces: list[Piece]) -> list[Piece]:
+        """The pieces, the first with an answer also with what was told; a thinking's is forgotten."""
+        for at, piece in enumerate(pieces):
+            if piece.answer:
+                pieces[at] = replace(piece, probabilities=self._told or None)
+                self._told = []
+                break
+            if piece.thinking:
+                self._told = []
+        return pieces
 
     def _read_usage(self, usage: dict[str, Any] | None) -> int | None:
         if not usage:
@@ -111,6 +128,11 @@ class CallReader:
             cached=prompt.get("cached_tokens") or 0,
         )
         return self.usage.completion
+
+
+def _entries(told: Any) -> list[Any]:
+    content = told.get("content") if isinstance(told, dict) else None
+    return content if isinstance(content, list) else []
 
 
 def runs(chunks: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:

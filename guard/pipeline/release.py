@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from guard.pipeline.events import AnswerText, Event, ToolCalls
+from guard.pipeline.probabilities import Token, TokenAligner
 from guard.pipeline.reading import Piece
 from guard.pipeline.stop import StopCutter
 from guard.pipeline.tools import CallNamer
@@ -13,16 +14,20 @@ from guard.pipeline.tools import CallNamer
 class Release:
     """Applies the client's stop sequences and token limit to the visible answer."""
 
-    def __init__(self, stop: tuple[str, ...], max_tokens: int | None, calls: CallNamer) -> None:
+    def __init__(
+        self, stop: tuple[str, ...], max_tokens: int | None, calls: CallNamer, *, probabilities: bool = False
+    ) -> None:
         """Nothing has come yet.
 
         Args:
             stop: The client's stop sequences.
             max_tokens: Tokens of the answer at most; None for no limit.
             calls: Makes tool calls fit for clients.
+            probabilities: Whether the tokens of the answer are told with it.
         """
         self.calls = calls
         self._cutter = StopCutter(stop)
+        self._aligner = TokenAligner() if probabilities else None
         self._max_tokens = max_tokens
         self._tokens = 0
         self.over = ""
@@ -32,9 +37,11 @@ class Release:
 
     def take(self, piece: Piece) -> Iterator[Event]:
         """The events of a piece that may be released."""
+        if self._aligner and piece.probabilities:
+            self._aligner.add(piece.probabilities, piece.answer)
         text = self._cutter.feed(piece.answer) if piece.answer else ""
         if text:
-            yield AnswerText(text)
+            yield AnswerText(text, self._told_of(text))
         if piece.tools and not self._cutter.hit and (named := self.calls.take(piece.tools)):
             yield ToolCalls(named)
         self._tokens += piece.tokens
@@ -46,4 +53,7 @@ class Release:
     def rest(self) -> AnswerText | None:
         """Text that was held back as a possible stop sequence."""
         held = self._cutter.close()
-        return AnswerText(held) if held else None
+        return AnswerText(held, self._told_of(held)) if held else None
+
+    def _told_of(self, text: str) -> list[Token] | None:
+        return self._aligner.take(text) if self._aligner else None

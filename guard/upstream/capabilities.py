@@ -21,9 +21,9 @@ class Capabilities:
     """Answers one choice whatever ``n`` says."""
     ignores_stop: bool
     """Generates past ``stop`` sequences."""
-    ignores_sampling: bool
-    """``temperature``, ``top_p`` and ``seed`` of a request change nothing; the checkpoint's
-    ``generation_config.json`` decides for all requests."""
+    lacks: frozenset[str]
+    """Fields that change nothing, or fail with 422; sampling is then decided for all requests by the
+    checkpoint's ``generation_config.json``."""
     ignores_stream_options: bool
     """Usage comes unasked, in the chunk with the finish reason."""
     sends_done: bool
@@ -38,8 +38,6 @@ class Capabilities:
     """``response_format`` constrains the answer."""
     continue_final_message: bool
     """An assistant message at the end can be continued."""
-    accepts_other_fields: bool
-    """Fields that OpenAI does not have are accepted; otherwise they fail with 422."""
     enforces_context: bool
     """A prompt longer than the model's context is refused; otherwise it is answered with noise."""
     dies_of_long_requests: bool
@@ -51,7 +49,24 @@ CAPABILITIES: dict[EngineKind, Capabilities] = {
     "transformers": Capabilities(
         ignores_n=True,
         ignores_stop=True,
-        ignores_sampling=True,
+        lacks=frozenset(
+            {
+                "temperature",
+                "top_p",
+                "seed",
+                "presence_penalty",
+                "frequency_penalty",
+                "top_k",
+                "min_p",
+                "repetition_penalty",
+                "reasoning_effort",
+                "parallel_tool_calls",
+                "logprobs",
+                "top_logprobs",
+                "cache_salt",
+                "priority",
+            }
+        ),
         ignores_stream_options=True,
         sends_done=False,
         reports_usage=True,
@@ -59,7 +74,6 @@ CAPABILITIES: dict[EngineKind, Capabilities] = {
         checks_model_field=True,
         structured_outputs=False,
         continue_final_message=False,
-        accepts_other_fields=False,
         enforces_context=False,
         dies_of_long_requests=True,
     ),
@@ -67,7 +81,7 @@ CAPABILITIES: dict[EngineKind, Capabilities] = {
     "vllm": Capabilities(
         ignores_n=False,
         ignores_stop=False,
-        ignores_sampling=False,
+        lacks=frozenset(),
         ignores_stream_options=False,
         sends_done=True,
         reports_usage=True,
@@ -75,7 +89,6 @@ CAPABILITIES: dict[EngineKind, Capabilities] = {
         checks_model_field=True,
         structured_outputs=True,
         continue_final_message=True,
-        accepts_other_fields=True,
         enforces_context=True,
         dies_of_long_requests=False,
     ),

@@ -317,7 +317,7 @@ async def test_a_late_finding_ends_the_stream_as_a_refusal(tmp_path: Path) -> No
 
 async def test_sampling_is_forwarded_and_the_user_named(tmp_path: Path) -> None:
     """Temperature, top_p, top_k, effort and user reach the engine; a top_k of 0 asks for nothing."""
-    async with guarded(tmp_path) as guard:
+    async with guarded(tmp_path, engine={"extra_fields": ["top_k"]}) as guard:
         await send(
             guard,
             temperature=0.5,

@@ -65,6 +65,7 @@ def make_record(number: int = 0, **changes: Any) -> Record:
         first_token_ms=310.5,
         total_ms=1250.25,
         error="",
+        labels='{"user":"u-1"}',
     )
     return replace(record, **changes)
 

@@ -70,4 +70,5 @@ def records(words: st.SearchStrategy[str] = texts) -> st.SearchStrategy[Record]:
         first_token_ms=milliseconds,
         total_ms=milliseconds,
         error=words,
+        labels=words,
     )

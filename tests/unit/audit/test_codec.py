@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import timedelta, timezone
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +48,13 @@ def test_storable_text_is_what_databases_take(record: Record) -> None:
     written.encode()
     assert "\\x00" not in repr(clean.thinking)
     assert storable(clean) == clean
+
+
+def test_a_line_of_an_older_guard_is_still_a_record() -> None:
+    """What was spilled before an upgrade has no labels, and is not lost."""
+    line = orjson.loads(record_line(make_record()))
+    del line["labels"]
+    assert record_of_line(orjson.dumps(line)) == make_record(labels="")
 
 
 def test_a_row_has_a_value_for_every_column() -> None:

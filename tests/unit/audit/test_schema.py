@@ -12,9 +12,11 @@ from sqlalchemy import Connection, inspect, text
 
 from guard.audit import migrate
 from guard.audit.connect import open_database
+from guard.audit.query import Filter, find
 from guard.audit.schema import VERSION_TABLE, metadata
 from guard.audit.store import AuditStore
 from guard.errors import AuditError
+from tests.unit.audit.factory import make_record
 
 OPEN = """
 import asyncio, sys
@@ -65,6 +67,21 @@ async def test_an_upgraded_database_is_left_alone(database: str) -> None:
         store = await AuditStore.open(database)
         assert await store.read(migrate.current_revision) == migrate.newest_revision()
         await store.close()
+
+
+async def test_records_of_an_older_guard_are_kept(store: AuditStore, database: str) -> None:
+    """The step to labels leaves what was recorded before it as it was, without any."""
+    await store.write([make_record()])
+
+    def back(connection: Connection) -> None:
+        connection.execute(text("ALTER TABLE records DROP COLUMN labels"))
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0002'"))
+
+    await store.database.write(back)
+    await store.close()
+    upgraded = await AuditStore.open(database)
+    assert await find(upgraded, Filter()) == [make_record(labels="")]
+    await upgraded.close()
 
 
 async def test_processes_may_start_at_once(database: str) -> None:

@@ -1,4 +1,4 @@
-"""The field ``moderation`` of chat completions: what was decided about request and answer.
+"""The field ``moderation`` of answers: what was decided about request and answer.
 
 OpenAI's shape, filled with what the guard knows anyway. ``input`` is the decision about the request, as
 ``/v1/moderations`` tells it. ``output`` is whether the answer does what was decided; no second thinking
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from guard.api.answer import Gathered
-from guard.api.moderation_field import ChatModeration
+from guard.api.moderation_field import Moderation
 from guard.api.moderations import DEFAULT_MODEL, is_flagged, moderation
 from guard.api.moderations_request import OPENAI_MODELS
 from guard.deliberation.style import agrees, answer_style
@@ -22,7 +22,7 @@ from guard.pipeline.exchange import Prepared
 from guard.policy.model import Ruling
 
 
-def judging_model(asked: ChatModeration | None, offered: Sequence[str]) -> str:
+def judging_model(asked: Moderation | None, offered: Sequence[str]) -> str:
     """The name of the model that judges; empty where no moderation is asked for.
 
     Raises:
@@ -48,15 +48,29 @@ def chat_moderation(prepared: Prepared, choices: Sequence[Gathered], model: str)
         choices: Its choices, complete.
         model: The name of the model that judged.
     """
-    policy, kinds = prepared.snapshot.policy, _kinds(prepared)
-    inputs, outputs = [], []
-    for choice in choices:
-        assert choice.decided is not None
-        read, flagged = choice.decided.deliberation, is_flagged(choice.decided)
-        inputs.append(moderation(read, policy, kinds, flagged=flagged))
-        against = flagged and not does_as_decided(choice, choice.decided)
-        outputs.append(moderation(read, policy, ["text"], flagged=against))
-    return {"input": _results(inputs, model), "output": _results(outputs, model)}
+    told = [response_moderation(prepared, choice, model) for choice in choices]
+    return {
+        side: {"type": "moderation_results", "model": model, "results": [result[side] for result in told]}
+        for side in ("input", "output")
+    }
+
+
+def response_moderation(prepared: Prepared, choice: Gathered, model: str) -> dict[str, Any]:
+    """The same for the one choice of ``/v1/responses``, where each side is its result.
+
+    Args:
+        prepared: The exchange.
+        choice: Complete.
+        model: The name of the model that judged.
+    """
+    assert choice.decided is not None
+    policy, read, flagged = prepared.snapshot.policy, choice.decided.deliberation, is_flagged(choice.decided)
+    against = flagged and not does_as_decided(choice, choice.decided)
+    head = {"type": "moderation_result", "model": model}
+    return {
+        "input": head | moderation(read, policy, _kinds(prepared), flagged=flagged),
+        "output": head | moderation(read, policy, ["text"], flagged=against),
+    }
 
 
 def does_as_decided(choice: Gathered, decided: Decided) -> bool:
@@ -76,8 +90,3 @@ def _kinds(prepared: Prepared) -> list[str]:
     contents = [message.get("content") for message in prepared.exchange.messages]
     parts = [part for content in contents if isinstance(content, list) for part in content]
     return ["text", "image"] if any(part["type"] == "image_url" for part in parts) else ["text"]
-
-
-def _results(results: list[dict[str, Any]], model: str) -> dict[str, Any]:
-    typed = [{"type": "moderation_result", "model": model, **result} for result in results]
-    return {"type": "moderation_results", "model": model, "results": typed}
