@@ -47,6 +47,7 @@ from guard.policy.model import Policy
 from guard.retrieval.dense import StaticEncoder
 from guard.rollout.active import ActivePolicy, ReloadResult
 from guard.telemetry import Metrics
+from guard.upstream.in_process import WrappedApp
 
 REASONING_FIELDS = {
     "reasoning": ("reasoning",),
@@ -102,12 +103,15 @@ def create_app(service: Service) -> Starlette:
 
 
 @asynccontextmanager
-async def running(settings: Settings, encoder: StaticEncoder | None = None) -> AsyncIterator[Running]:
+async def running(
+    settings: Settings, encoder: StaticEncoder | None = None, wrapped: WrappedApp | None = None
+) -> AsyncIterator[Running]:
     """Open everything a service needs; close it in reverse order.
 
     Args:
         settings: All of them.
         encoder: The embeddings that retrieval uses, where they are loaded already.
+        wrapped: The engine, where it is an app in this process.
 
     Raises:
         PolicyError: A policy folder cannot be used.
@@ -130,7 +134,7 @@ async def running(settings: Settings, encoder: StaticEncoder | None = None) -> A
         stack.push_async_callback(writer.close)
         for active in policies.values():
             await _enter_policy(active, store, meters)
-        link = EngineLink(settings.engine, settings.limits, meters.engine_up.set)
+        link = EngineLink(settings.engine, settings.limits, meters.engine_up.set, wrapped)
         await link.start()
         stack.push_async_callback(link.stop)
         pipeline = Pipeline(

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import tomllib
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -201,8 +202,7 @@ class Settings(BaseSettings):
                 f"host {self.host!r} is reachable from other machines, so keys are needed: "
                 "run 'guard key new' and put what it prints under keys"
             )
-        if bool(self.engine.upstream) == bool(self.engine.kind):
-            problems.append("engine: set either upstream (a running server) or kind (one to start)")
+        problems += self._engine_problems()
         if self.engine.kind and not self.engine.model:
             problems.append("engine.model: name the checkpoint folder of the engine to start")
         if self.retrieval.spec is SpecInContext.DRIFT and not self.engine.card:
@@ -210,6 +210,11 @@ class Settings(BaseSettings):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _engine_problems(self) -> list[str]:
+        if bool(self.engine.upstream) == bool(self.engine.kind):
+            return ["engine: set either upstream (a running server) or kind (one to start)"]
+        return []
 
     def callers(self) -> dict[str, Caller]:
         """The key ring's content."""
@@ -220,8 +225,29 @@ class Settings(BaseSettings):
         return RetrievalLimits(self.retrieval.max_sections, self.retrieval.budget_tokens)
 
 
+class MiddlewareSettings(Settings):
+    """All settings of a guard that wraps an app: that app is its engine, the server's address its own."""
+
+    passed: tuple[Annotated[str, Field(pattern=r"^(/[\w.-]+)+$")], ...] = (
+        "/health",
+        "/ping",
+        "/version",
+        "/metrics",
+    )
+    """Paths of the wrapped app that are let through, for GET and HEAD; under ``/engine`` where the guard
+    itself has that path."""
+
+    def _engine_problems(self) -> list[str]:
+        if self.engine.upstream or self.engine.kind:
+            return ["engine: the middleware's engine is the app that it wraps; leave upstream and kind out"]
+        return []
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
 def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
-    """Read settings.
+    """Read the settings of a service of its own.
 
     Args:
         file: TOML file; the settings in it come last, before the defaults.
@@ -230,10 +256,24 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
     Raises:
         ConfigError: Names every setting that cannot be used.
     """
+    return read_settings(Settings, file, **overrides)
+
+
+def read_settings(kind: type[AnySettings], file: Path | None = None, **overrides: Any) -> AnySettings:
+    """Read settings of a kind.
+
+    Args:
+        kind: Which ones there are.
+        file: TOML file; the settings in it come last, before the defaults.
+        overrides: Given in code or on the command line; they come first.
+
+    Raises:
+        ConfigError: Names every setting that cannot be used.
+    """
     if file is not None and not file.is_file():
         raise ConfigError(f"{file}: no such configuration file")
     try:
-        return _with_file(file)(**overrides)
+        return _with_file(kind, file)(**overrides)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: is not TOML: {error}") from error
     except ValidationError as error:
@@ -244,10 +284,10 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
         raise ConfigError("\n".join(lines)) from error
 
 
-def _with_file(file: Path | None) -> type[Settings]:
+def _with_file(kind: type[AnySettings], file: Path | None) -> type[AnySettings]:
     """Settings whose last source is this file."""
 
-    class FileSettings(Settings):
+    class FileSettings(kind):  # type: ignore[valid-type, misc]
         @classmethod
         def settings_customise_sources(
             cls,
@@ -263,11 +303,14 @@ def _with_file(file: Path | None) -> type[Settings]:
     return FileSettings
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

@@ -28,6 +28,7 @@ from guard.upstream.client import Upstream
 from guard.upstream.command import EngineSpec
 from guard.upstream.context import ContextLimit
 from guard.upstream.engine import Engine
+from guard.upstream.in_process import InProcessUpstream, WrappedApp
 
 EMBEDDED_ANSWER_TOKENS = 512
 """Answer tokens on an engine that would otherwise run to the end of its context."""
@@ -50,15 +51,22 @@ class EngineState(StrEnum):
 
 
 class EngineLink:
-    """One engine, somebody's server or a child process, behind one client."""
+    """One engine, somebody's server, a child process or the app around us, behind one client."""
 
-    def __init__(self, settings: EngineSettings, limits: LimitSettings, show: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        limits: LimitSettings,
+        show: Callable[[bool], None],
+        wrapped: WrappedApp | None = None,
+    ) -> None:
         """Prepare; nothing is started.
 
         Args:
             settings: Which engine.
             limits: Token budgets, which become part of its profile.
             show: Told whether the engine is up, whenever it was asked.
+            wrapped: The engine, where it is an app in this process.
 
         Raises:
             ConfigError: The model card or the engine's key is missing or unreadable.
@@ -67,14 +75,7 @@ class EngineLink:
         self._show = show
         self._child = _child(settings)
         self._context = _context(settings)
-        self._upstream = Upstream(
-            self._child.base_url if self._child else settings.upstream or "",
-            api_key=_secret(settings.upstream_key_env),
-            connect_timeout=settings.connect_timeout,
-            first_byte_timeout=settings.first_byte_timeout,
-            idle_timeout=settings.idle_timeout,
-            total_timeout=settings.total_timeout,
-        )
+        self._upstream = _upstream(settings, self._child, wrapped)
         self._profile = EngineProfile(
             model=settings.model or "",
             thinking_opened=settings.thinking_opened,
@@ -151,8 +152,10 @@ class EngineLink:
         """
         assert self._task is not None
         up = asyncio.create_task(self._up.wait())
-        await asyncio.wait({up, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        up.cancel()
+        try:
+            await asyncio.wait({up, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            up.cancel()
         if self._task.done():
             self._task.result()
 
@@ -274,6 +277,27 @@ def _secret(variable: str | None) -> str | None:
     if not value:
         raise ConfigError(f"engine.upstream_key_env: the environment variable {variable} is not set")
     return value
+
+
+def _upstream(settings: EngineSettings, child: Engine | None, wrapped: WrappedApp | None) -> Upstream:
+    """The client of whichever it is."""
+    api_key = _secret(settings.upstream_key_env)
+    if wrapped is not None:
+        return InProcessUpstream(
+            wrapped,
+            api_key=api_key,
+            first_byte_timeout=settings.first_byte_timeout,
+            idle_timeout=settings.idle_timeout,
+            total_timeout=settings.total_timeout,
+        )
+    return Upstream(
+        child.base_url if child else settings.upstream or "",
+        api_key=api_key,
+        connect_timeout=settings.connect_timeout,
+        first_byte_timeout=settings.first_byte_timeout,
+        idle_timeout=settings.idle_timeout,
+        total_timeout=settings.total_timeout,
+    )
 
 
 def _child(settings: EngineSettings) -> Engine | None:

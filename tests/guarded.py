@@ -1,4 +1,8 @@
-"""A whole guard in front of a scripted engine: real sockets, real policy, real database."""
+"""A whole guard and a scripted engine: real sockets, real policy, real database.
+
+The guard is a proxy in front of the engine, or middleware around it in one process: ``FRONT`` says which,
+and tests/service runs every test with each.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +13,25 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import orjson
 import uvicorn
 
 from guard.app import create_app, running
+from guard.asgi import GuardMiddleware
 from guard.audit.query import Filter, find
 from guard.audit.record import Outcome, Record
 from guard.audit.store import AuditStore
 from guard.cli import SERVER
 from guard.config import load_settings
 from guard.retrieval.dense import StaticEncoder
-from tests.scripted import ReceivedRequest, Reply, ScriptedEngine, chat_events
+from tests.scripted import Answer, ReceivedRequest, Reply, Script, ScriptedApp, ScriptedEngine, chat_events
+
+Front = Literal["proxy", "middleware"]
+FRONT: Front = "proxy"
+"""How the guard stands before its engine."""
 
 POLICY = Path(__file__).parent.parent / "specs" / "default"
 
@@ -37,7 +46,7 @@ class Guarded:
     url: str
     """Address with ``/v1``."""
     session: aiohttp.ClientSession
-    engine: ScriptedEngine
+    engine: Script
     database: Path
 
     async def post(
@@ -84,6 +93,12 @@ class Guarded:
             raw = await response.read()
             found = {name.lower(): value for name, value in response.headers.items()}
             return Streamed(response.status, found, raw)
+
+    @property
+    def server(self) -> ScriptedEngine:
+        """The engine, where it is behind a socket."""
+        assert isinstance(self.engine, ScriptedEngine)
+        return self.engine
 
     @property
     def calls(self) -> list[ReceivedRequest]:
@@ -169,7 +184,7 @@ async def guarded(
     models: Sequence[dict[str, Any]] = MODELS,
     **overrides: Any,
 ) -> AsyncIterator[Guarded]:
-    """Run a guard in front of a scripted engine.
+    """Run a guard with a scripted engine.
 
     Args:
         folder: For its database and spill file.
@@ -178,33 +193,48 @@ async def guarded(
         overrides: Settings, as ``load_settings`` takes them.
     """
     default = engine_reply()
+    answer = answering(chat or (lambda request: default), models)
     database = folder / "guard.db"
-    async with ScriptedEngine() as engine:
-        engine.otherwise(answering(chat or (lambda request: default), models))
-        audit = {"database": str(database), "spill": folder / "spill.jsonl"}
-        settings = load_settings(
-            **{
-                "policies": (POLICY,),
-                **overrides,
-                "engine": {"upstream": engine.base_url, **overrides.get("engine", {})},
-                "audit": {**audit, **overrides.get("audit", {})},
-            }
-        )
-        async with running(settings, _encoder()) as live, serving(create_app(live.service)) as url:
-            await asyncio.wait_for(live.engine.wait_up(), 10)
-            headers = {"content-type": "application/json"}
-            async with aiohttp.ClientSession(headers=headers) as session:
-                yield Guarded(f"{url}/v1", session, engine, database)
+    audit = {"database": str(database), "spill": folder / "spill.jsonl"}
+    settings = {"policies": (POLICY,), **overrides, "audit": {**audit, **overrides.get("audit", {})}}
+    front = _proxy if FRONT == "proxy" else _middleware
+    async with front(answer, settings) as (url, engine):
+        headers = {"content-type": "application/json"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            yield Guarded(f"{url}/v1", session, engine, database)
 
 
 @asynccontextmanager
-async def serving(app: Callable[..., Awaitable[None]]) -> AsyncIterator[str]:
-    """Serve an ASGI app on a free loopback port."""
+async def _proxy(answer: Answer, settings: dict[str, Any]) -> AsyncIterator[tuple[str, Script]]:
+    async with ScriptedEngine() as engine:
+        engine.otherwise(answer)
+        address = {"upstream": engine.base_url, **settings.get("engine", {})}
+        loaded = load_settings(**{**settings, "engine": address})
+        async with running(loaded, _encoder()) as live, serving(create_app(live.service)) as url:
+            await asyncio.wait_for(live.engine.wait_up(), 10)
+            yield url, engine
+
+
+@asynccontextmanager
+async def _middleware(answer: Answer, settings: dict[str, Any]) -> AsyncIterator[tuple[str, Script]]:
+    engine = ScriptedApp()
+    engine.otherwise(answer)
+    engine.asgi.add_middleware(GuardMiddleware, **settings)
+    async with serving(engine.asgi, lifespan="on") as url:
+        yield url, engine
+    await engine.stop()
+
+
+@asynccontextmanager
+async def serving(app: Callable[..., Awaitable[None]], **options: Any) -> AsyncIterator[str]:
+    """Serve an ASGI app on a free loopback port, as the guard does but for these options."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    config = uvicorn.Config(app, **SERVER, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(app, **{**SERVER, **options}, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve([listener]))  # without taking over signal handlers
     try:
+        while not server.started and not task.done():
+            await asyncio.sleep(0.005)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True

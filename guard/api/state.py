@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from guard.audit.responses import ResponseStore
 from guard.audit.store import AuditStore
+from guard.config import is_loopback
 from guard.errors import NotFound, Unauthenticated
 from guard.keys import Caller, KeyRing
 from guard.pipeline.pipeline import Pipeline
@@ -93,7 +94,8 @@ def caller_of(request: Request) -> Caller:
 
     Raises:
         Unauthenticated: There is no known key, or more than one of a kind: a proxy in front may have
-            checked the other.
+            checked the other. Or keys are off, and the request came in at an address that other
+            machines reach.
     """
     given: list[str | None] = []
     for name in ("authorization", "x-api-key"):
@@ -101,7 +103,14 @@ def caller_of(request: Request) -> Caller:
         if len(values) > 1:
             raise Unauthenticated(f"The header '{name}' was sent more than once.", code="invalid_api_key")
         given.append(values[0] if values else None)
-    return service_of(request).keys.caller(*given)
+    keys = service_of(request).keys
+    if keys.off and not is_loopback((request.scope.get("server") or ("",))[0]):
+        raise Unauthenticated(
+            "This address can be reached from other machines, so the operator must configure keys: "
+            "see 'guard key new'.",
+            code="keys_needed",
+        )
+    return keys.caller(*given)
 
 
 def service_of(request: Request) -> Service:

@@ -31,7 +31,7 @@ async def _leave(guard: Guarded, sent: bytes, arrived: int) -> None:
 async def _until_idle(guard: Guarded) -> None:
     """Wait until the engine holds no connection but perhaps the one of the health check."""
     async with asyncio.timeout(30):
-        while guard.engine.open_connections > 1:
+        while guard.server.open_connections > 1:
             await asyncio.sleep(0.02)
 
 
@@ -105,7 +105,7 @@ async def test_a_connection_that_the_engine_closes_just_then_is_no_error(tmp_pat
     for which the guard keeps connections, and requests come within 40 ms around it.
     """
     async with guarded(tmp_path) as guard:
-        guard.engine.idle_close = 0.5
+        guard.server.idle_close = 0.5
         statuses = await _ask_again_after(guard, [0.46 + 0.002 * number for number in range(40)])
 
     assert statuses == [200] * 80
@@ -114,7 +114,7 @@ async def test_a_connection_that_the_engine_closes_just_then_is_no_error(tmp_pat
 async def test_requests_at_the_time_when_vllm_closes_are_no_error(tmp_path: Path) -> None:
     """Fifty requests after 4.9 to 5.1 seconds of silence, against an engine that closes after 5.0."""
     async with guarded(tmp_path) as guard:
-        guard.engine.idle_close = 5.0
+        guard.server.idle_close = 5.0
         statuses = await _ask_again_after(guard, [4.9 + 0.004 * number for number in range(50)])
 
     assert statuses == [200] * 100

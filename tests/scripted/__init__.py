@@ -14,12 +14,17 @@ A reply is a sequence of steps: bytes to send, a ``Pause``, an ``asyncio.Event``
 that a test, not a clock, decides when the stream goes on), ``STALL``, ``RESET`` or ``CLOSE``. A
 client that goes away before its reply is complete sets ``request.disconnected``. A reply may also
 be a function of the request, for servers that answer each path or prompt differently.
+
+``ScriptedApp`` plays the same replies as a Starlette app, for a guard in the app's own process; bytes
+that only a socket could carry it cannot play.
 """
 
+from tests.scripted.app import ScriptedApp
 from tests.scripted.chat import DONE, ReasoningStyle, chat_events, sse_event
-from tests.scripted.engine import Answer, ScriptedEngine
+from tests.scripted.engine import ScriptedEngine
 from tests.scripted.reply import CLOSE, RESET, STALL, Halt, Pause, Reply, Step
 from tests.scripted.request import ReceivedRequest
+from tests.scripted.script import Answer, Script
 
 __all__ = [
     "CLOSE",
@@ -32,6 +37,8 @@ __all__ = [
     "ReasoningStyle",
     "ReceivedRequest",
     "Reply",
+    "Script",
+    "ScriptedApp",
     "ScriptedEngine",
     "Step",
     "chat_events",

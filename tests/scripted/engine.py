@@ -6,18 +6,16 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from tests.scripted.reply import Halt, Pause, Reply, Step
+from tests.scripted.reply import Halt, Pause, Step
 from tests.scripted.request import ReceivedRequest
+from tests.scripted.script import Answer, Script
 
-Answer = Reply | Callable[[ReceivedRequest], Reply]
 
-
-class ScriptedEngine:
+class ScriptedEngine(Script):
     """The server; use it as an async context manager."""
 
     def __init__(self, *replies: Answer, idle_close: float | None = None) -> None:
@@ -28,25 +26,13 @@ class ScriptedEngine:
             idle_close: Seconds after which an idle kept-alive connection is closed, as vLLM does
                 at 5; never when left out.
         """
-        self.requests: list[ReceivedRequest] = []
+        super().__init__(*replies)
         self.connections = 0
         """How many connections were ever accepted."""
         self.idle_close = idle_close
-        self._replies: deque[Answer] = deque(replies)
-        self._default: Answer = Reply.json({"error": "nothing scripted"}, 500)
         self._open: set[_Connection] = set()
-        self._failures: list[Exception] = []
         self._server: asyncio.Server | None = None
-        self._arrived = asyncio.Condition()
         self.port = 0
-
-    def script(self, *replies: Answer) -> None:
-        """Append answers to the next requests."""
-        self._replies.extend(replies)
-
-    def otherwise(self, reply: Answer) -> None:
-        """Answer every request beyond the script like this."""
-        self._default = reply
 
     @property
     def base_url(self) -> str:
@@ -57,12 +43,6 @@ class ScriptedEngine:
     def open_connections(self) -> int:
         """How many connections are open now."""
         return len(self._open)
-
-    async def received(self, count: int = 1) -> ReceivedRequest:
-        """Wait until ``count`` requests have arrived; the last of them."""
-        async with self._arrived:
-            await self._arrived.wait_for(lambda: len(self.requests) >= count)
-        return self.requests[count - 1]
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -93,8 +73,7 @@ class ScriptedEngine:
         await asyncio.gather(*(task for task in tasks if task), return_exceptions=True)
         await self._server.wait_closed()
         self._server = None
-        if self._failures:
-            raise self._failures[0]
+        await super().stop()
 
     def attach(self, connection: _Connection) -> None:
         """A connection was made."""
@@ -104,18 +83,6 @@ class ScriptedEngine:
     def detach(self, connection: _Connection) -> None:
         """A connection was lost."""
         self._open.discard(connection)
-
-    def failed(self, error: Exception) -> None:
-        """A script could not be played."""
-        self._failures.append(error)
-
-    async def take(self, request: ReceivedRequest) -> Reply:
-        """Record the request and pick its reply."""
-        self.requests.append(request)
-        answer = self._replies.popleft() if self._replies else self._default
-        async with self._arrived:
-            self._arrived.notify_all()
-        return answer if isinstance(answer, Reply) else answer(request)
 
 
 class _Connection(asyncio.Protocol):

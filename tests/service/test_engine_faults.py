@@ -46,6 +46,7 @@ async def test_a_failing_engine_is_an_error_with_a_record(
     assert headers.get("retry-after") == ("7" if status == 503 else None)
 
 
+@pytest.mark.proxy
 async def test_nobody_listening_is_502(tmp_path: Path) -> None:
     """An engine that is gone is reported as unreachable."""
     async with guarded(tmp_path) as guard:
