@@ -18,7 +18,7 @@ from tests.clients.engines import (
     stalling,
     using_a_tool,
 )
-from tests.clients.node_client import installed, seen
+from tests.clients.javascript import installed, seen
 from tests.guarded import HARMLESS, REFUSING, engine_reply, guarded
 
 pytestmark = [pytest.mark.client("AI SDK"), installed]

@@ -1,0 +1,214 @@
+"""The litellm library as a client of the guard: one prefix before the model, LiteLLM's types and errors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.clients.engines import (
+    ENFORCE,
+    KEY,
+    KEYED,
+    TIMER,
+    breaking_off,
+    embedding,
+    stalling,
+    using_a_tool,
+)
+from tests.guarded import HARMLESS, REFUSING, engine_reply, guarded
+
+LITELLM = os.environ.get("LITELLM", "")
+pytestmark = [
+    pytest.mark.client("litellm"),
+    pytest.mark.skipif(
+        not LITELLM, reason="LITELLM names no command of LiteLLM's; make clients installs one"
+    ),
+]
+
+STEP = '{"tool": "whetstone", "minutes": 5}'
+
+
+Saw = Callable[..., Awaitable[Any]]
+"""What the client saw, by case, address and key."""
+
+
+@pytest.fixture(scope="module", name="saw")
+def _saw() -> Iterator[Saw]:
+    """One process for all cases, in LiteLLM's own environment: it pins other versions than ours."""
+    command = [Path(LITELLM).with_name("python"), Path(__file__).with_name("litellm_client.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        questions, answers = process.stdin, process.stdout
+
+        def ask(case: str, url: str, key: str) -> Any:
+            print(case, url, key, file=questions, flush=True)
+            return orjson.loads(answers.readline())
+
+        async def saw(case: str, url: str, key: str = "none") -> Any:
+            return await asyncio.to_thread(ask, case, url, key)
+
+        yield saw
+
+
+@pytest.mark.conformance("chat/completions", "answer", "thinking")
+async def test_a_completion(tmp_path: Path, saw: Saw) -> None:
+    """The message has text, usage and, for a key that may see it, the thinking."""
+    async with guarded(tmp_path, **KEYED) as guard:
+        message = await saw("chat", guard.url, KEY)
+        record = (await guard.records())[0]
+
+    assert (message["content"], message["thinking"]) == ("With a whetstone.", HARMLESS)
+    assert message["prompt_tokens"] == record.prompt_tokens
+
+
+@pytest.mark.conformance("chat/completions", "stream", "usage in a stream", "thinking")
+async def test_a_stream(tmp_path: Path, saw: Saw) -> None:
+    """Chunks add up to thinking and text, and one of them has the usage."""
+    async with guarded(tmp_path) as guard:
+        message = await saw("stream", guard.url)
+        record = (await guard.records())[0]
+
+    assert (message["content"], message["thinking"]) == ("With a whetstone.", HARMLESS)
+    assert message["usages"] == [record.prompt_tokens]
+
+
+@pytest.mark.conformance("chat/completions", "tools", "tools in a stream")
+async def test_tools(tmp_path: Path, saw: Saw) -> None:
+    """A call comes back whole, and put together from a stream."""
+    async with guarded(tmp_path, using_a_tool) as guard:
+        messages = await saw("tools", guard.url)
+
+    assert [message["calls"] for message in messages] == [[list(TIMER)]] * 2
+    assert [message["reason"] for message in messages] == ["tool_calls"] * 2
+
+
+@pytest.mark.conformance("chat/completions", "structured output")
+async def test_a_structured_answer(tmp_path: Path, saw: Saw) -> None:
+    """The schema reaches the engine, and the content comes back as it is."""
+    reply = engine_reply(STEP)
+    async with guarded(tmp_path, lambda request: reply) as guard:
+        message = await saw("structured", guard.url)
+        form = guard.calls[0].json["response_format"]
+
+    assert message["content"] == STEP
+    assert (form["type"], form["json_schema"]["strict"]) == ("json_schema", True)
+
+
+@pytest.mark.conformance("chat/completions", "refusal")
+async def test_a_refusal(tmp_path: Path, saw: Saw) -> None:
+    """Where the guard refuses a structured answer, there is no content; the refusal is in its own field."""
+    reply = engine_reply(STEP, REFUSING)
+    async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
+        message = await saw("structured", guard.url)
+        record = (await guard.records())[0]
+
+    assert (message["content"], message["refusal"]) == (None, record.answer)
+
+
+@pytest.mark.conformance("chat/completions", "errors")
+async def test_errors_are_mapped(tmp_path: Path, saw: Saw) -> None:
+    """Each status becomes LiteLLM's own exception, with the guard's words."""
+    async with guarded(tmp_path, **KEYED) as guard:
+        errors = await saw("errors", guard.url, KEY)
+
+    assert (errors["field"]["kind"], errors["field"]["status"]) == ("BadRequestError", 400)
+    assert "temperature" in errors["field"]["message"]
+    assert (errors["model"]["kind"], errors["key"]["kind"]) == ("NotFoundError", "AuthenticationError")
+
+
+@pytest.mark.conformance("chat/completions", "storing", outcome="refused")
+async def test_storing_a_chat_is_refused(tmp_path: Path, saw: Saw) -> None:
+    """store=True raises LiteLLM's bad request with the field's name."""
+    async with guarded(tmp_path, **KEYED) as guard:
+        stored = (await saw("errors", guard.url, KEY))["store"]
+
+    assert stored["kind"] == "BadRequestError"
+    assert "store" in stored["message"]
+
+
+@pytest.mark.conformance("chat/completions", "broken stream")
+async def test_a_broken_stream_is_an_error(tmp_path: Path, saw: Saw) -> None:
+    """A stream that breaks off is an exception for the application, not a short answer."""
+    async with guarded(tmp_path, breaking_off) as guard:
+        error = await saw("broken", guard.url)
+
+    assert "lost in the middle" in error["message"]
+
+
+@pytest.mark.conformance("chat/completions", "abort")
+async def test_leaving_a_stream_stops_the_engine(tmp_path: Path, saw: Saw) -> None:
+    """A stream closed after its first text drops the engine's connection."""
+    async with guarded(tmp_path, stalling) as guard:
+        first = await saw("abort", guard.url)
+        await asyncio.wait_for(guard.calls[0].disconnected.wait(), 10)
+
+    assert "With a whetstone.".startswith(first)
+
+
+@pytest.mark.conformance("responses", "answer", "thinking", "stream")
+async def test_a_response(tmp_path: Path, saw: Saw) -> None:
+    """A response has thinking and text as items; a streamed one ends as a whole."""
+    async with guarded(tmp_path) as guard:
+        response = await saw("response", guard.url)
+
+    assert response == {
+        "thinking": HARMLESS,
+        "text": "With a whetstone.",
+        "streamed": "With a whetstone.",
+        "last": "response.completed",
+    }
+
+
+@pytest.mark.conformance("responses", "errors")
+async def test_errors_of_responses_are_mapped(tmp_path: Path, saw: Saw) -> None:
+    """A field out of range is LiteLLM's bad request, with the guard's words."""
+    async with guarded(tmp_path) as guard:
+        field = (await saw("response_errors", guard.url))["field"]
+
+    assert field["kind"] == "BadRequestError"
+    assert "temperature" in field["message"]
+
+
+@pytest.mark.conformance("responses", "background", outcome="refused")
+async def test_background_responses_are_refused(tmp_path: Path, saw: Saw) -> None:
+    """background=True raises LiteLLM's bad request with the field's name."""
+    async with guarded(tmp_path) as guard:
+        background = (await saw("response_errors", guard.url))["background"]
+
+    assert background["kind"] == "BadRequestError"
+    assert "background" in background["message"]
+
+
+@pytest.mark.conformance("completions", "answer", "stream")
+async def test_completions(tmp_path: Path, saw: Saw) -> None:
+    """A prompt is answered, whole and streamed."""
+    async with guarded(tmp_path) as guard:
+        texts = await saw("completions", guard.url)
+
+    assert texts == ["With a whetstone."] * 2
+
+
+@pytest.mark.conformance("embeddings", "vectors")
+async def test_embeddings(tmp_path: Path, saw: Saw) -> None:
+    """There is a vector for each text."""
+    async with guarded(tmp_path) as guard:
+        guard.engine.otherwise(embedding)
+        vectors = await saw("embeddings", guard.url)
+
+    assert vectors == [[0.5, 0.0], [0.5, 1.0]]
+
+
+@pytest.mark.conformance("moderations", "judgement")
+async def test_moderations(tmp_path: Path, saw: Saw) -> None:
+    """A text that meets a clause is flagged."""
+    judged = engine_reply("refuse", REFUSING)
+    async with guarded(tmp_path, lambda request: judged) as guard:
+        assert await saw("moderations", guard.url) is True
