@@ -19,12 +19,14 @@ from guard.api.admin import get_record, list_policies, list_records, reload_poli
 from guard.api.chat import chat_completions
 from guard.api.completions import completions
 from guard.api.embeddings import embeddings
+from guard.api.endpoint import Endpoint
 from guard.api.errors import EXCEPTION_HANDLERS
 from guard.api.health import healthz, metrics, readyz
 from guard.api.litellm_guardrail import litellm_guardrail
 from guard.api.messages import count_tokens, messages
 from guard.api.models import get_model, list_models
 from guard.api.moderations import moderations
+from guard.api.openapi import openapi
 from guard.api.responses import (
     cancel_response,
     create_response,
@@ -73,7 +75,7 @@ def create_app(service: Service) -> Starlette:
     """The ASGI app of a running service."""
     app = Starlette(
         routes=[
-            Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+            Route("/v1/chat/completions", Endpoint(chat_completions), methods=["POST"]),
             Route("/v1/responses", create_response, methods=["POST"]),
             Route("/v1/responses/{response_id}", get_response, methods=["GET"]),
             Route("/v1/responses/{response_id}", delete_response, methods=["DELETE"]),
@@ -94,6 +96,7 @@ def create_app(service: Service) -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
+            Route("/openapi.json", openapi),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
     )

@@ -38,7 +38,8 @@ class Metrics:
         self._disagreements = Counter(
             "guard_disagreements", "Answers against their verdict.", ["policy"], registry=registry
         )
-        self._tokens = Counter("guard_tokens", "Tokens by kind.", ["kind"], registry=registry)
+        tokens = Counter("guard_tokens", "Tokens by kind.", ["kind"], registry=registry)
+        self._prompt_tokens, self._completion_tokens = tokens.labels("prompt"), tokens.labels("completion")
         self._total = Histogram(
             "guard_choice_seconds", "Admission to end of a choice.", buckets=_SECONDS, registry=registry
         )
@@ -81,8 +82,8 @@ class Metrics:
             self._citations.labels(policy, citation.status.value).inc()
         if record.agrees is False:
             self._disagreements.labels(policy).inc()
-        self._tokens.labels("prompt").inc(record.prompt_tokens)
-        self._tokens.labels("completion").inc(record.completion_tokens)
+        self._prompt_tokens.inc(record.prompt_tokens)
+        self._completion_tokens.inc(record.completion_tokens)
         self._total.observe(record.total_ms / 1000)
         if record.first_token_ms:
             self._first.observe(record.first_token_ms / 1000)

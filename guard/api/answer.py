@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -124,7 +124,7 @@ class WholeAnswer:
         self._prepared = prepared
         self._write = write
         self._runs = _numbered([prepared, *further])
-        self._slots = asyncio.Semaphore(at_once or len(self._runs))
+        self._slots = asyncio.Semaphore(at_once) if at_once else nullcontext()
         self._keep = keep
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

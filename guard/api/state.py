@@ -98,11 +98,13 @@ def caller_of(request: Request) -> Caller:
             machines reach.
     """
     given: list[str | None] = []
-    for name in ("authorization", "x-api-key"):
-        values = request.headers.getlist(name)
+    for name in (b"authorization", b"x-api-key"):
+        values = [value for key, value in request.headers.raw if key == name]
         if len(values) > 1:
-            raise Unauthenticated(f"The header '{name}' was sent more than once.", code="invalid_api_key")
-        given.append(values[0] if values else None)
+            raise Unauthenticated(
+                f"The header '{name.decode()}' was sent more than once.", code="invalid_api_key"
+            )
+        given.append(values[0].decode("latin-1") if values else None)
     keys = service_of(request).keys
     if keys.off and not is_loopback((request.scope.get("server") or ("",))[0]):
         raise Unauthenticated(

@@ -162,6 +162,10 @@ def _plain_text(chunk: dict[str, Any]) -> str | None:
     if len(choices) != 1 or chunk.get("usage") or choices[0].get("finish_reason"):
         return None
     delta = choices[0]["delta"]
+    if len(delta) == 1:  # what nearly every chunk looks like
+        ((name, text),) = delta.items()
+        if name in _TEXT_FIELDS:
+            return name if text else ""
     if delta.get("tool_calls"):
         return None
     fields = [name for name in _TEXT_FIELDS if delta.get(name)]

@@ -32,6 +32,8 @@ class Usage:
 def total(usages: Iterable[Usage]) -> Usage:
     """Usage of all choices of one request: the prompt counts once, completions add up."""
     usages = tuple(usages)
+    if len(usages) == 1:
+        return usages[0]
     return Usage(
         prompt=max((u.prompt for u in usages), default=0),
         completion=sum(u.completion for u in usages),

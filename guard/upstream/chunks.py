@@ -12,7 +12,7 @@ choice that began has a finish reason. Anything else is an error with the reason
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -74,6 +74,8 @@ class ChunkReader:
         Raises:
             UpstreamError: It is an error, or no chunk of a chat completion.
         """
+        if self.begun and self._is_more_text(value):
+            return cast(Chunk, value)
         if not isinstance(value, dict):
             raise bad_answer("an event of the engine's stream is no JSON object")
         if value.get("error") or value.get("object") == "error":
@@ -100,6 +102,21 @@ class ChunkReader:
             elif not self.begun:
                 self.begun = any(value for name, value in delta.items() if name != "role")
         return value
+
+    def _is_more_text(self, value: object) -> bool:
+        """Whether an event is one more piece of text of a choice that has begun, as nearly all are."""
+        try:
+            (choice,) = value["choices"]  # type: ignore[index]
+            ((name, text),) = choice["delta"].items()
+            return (
+                name in _TEXTS
+                and type(text) is str
+                and choice["finish_reason"] is None
+                and choice["index"] in self._seen
+                and not (value.get("usage") or value.get("error"))  # type: ignore[attr-defined]
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return False
 
     def _chunks(self, events: list[bytes | Event]) -> Iterator[Chunk]:
         for event in events:
