@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import enum
+import json
+import re
+import sys
 import types
 import typing
 from collections.abc import Iterator
@@ -12,6 +15,12 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from guard.api import chat, messages, responses
+from guard.api.chat_request import ChatRequest
+from guard.api.completions_request import CompletionRequest
+from guard.api.messages_request import MessagesRequest
+from guard.api.responses_request import ResponsesRequest
+from guard.api.sampling_fields import FORWARDED
 from guard.config import KeySettings, Settings
 
 FOLDER = Path(__file__).parent
@@ -72,9 +81,14 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInf
 def _table(fields: Iterator[tuple[str, FieldInfo]]) -> str:
     rows = ["| setting | type | default | meaning |", "|---|---|---|---|"]
     for name, field in fields:
-        meaning = " ".join((field.description or "").split()).replace("``", "`").replace("|", "\\|")
+        meaning = _text(field.description)
         rows.append(f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {meaning} |")
     return "\n".join(rows) + "\n"
+
+
+def _text(docstring: str | None) -> str:
+    """A docstring as the cell of a table."""
+    return " ".join((docstring or "").split()).replace("``", "`").replace("|", "\\|")
 
 
 def _type(annotation: object) -> str:
@@ -111,8 +125,70 @@ def _plain(value: object) -> str:
     return str(value.value) if isinstance(value, enum.Enum) else str(value)
 
 
+class Endpoint(typing.NamedTuple):
+    """What one endpoint does with fields."""
+
+    name: str
+    request: type[BaseModel]
+    forwarded: tuple[str, ...]
+    refused: typing.Mapping[str, str]
+    harmless: typing.Mapping[str, tuple[object, ...]]
+
+    def does(self, field: str) -> str:
+        """With this field."""
+        if field in self.forwarded:
+            return "forwarded"
+        return (
+            "handled" if field in self.request.model_fields else "refused" if field in self.refused else "–"
+        )
+
+    @classmethod
+    def of(cls, path: str, request: type[BaseModel], *forwarded: str) -> typing.Self:
+        """The one whose request this is."""
+        module = sys.modules[request.__module__]
+        return cls(path, request, forwarded, module.REFUSED_HERE, module.HARMLESS_HERE)
+
+
+ANSWERING = (
+    Endpoint.of("/v1/chat/completions", ChatRequest, *FORWARDED, *chat.FORWARDED),
+    Endpoint.of("/v1/completions", CompletionRequest, *FORWARDED),
+    Endpoint.of("/v1/responses", ResponsesRequest, *FORWARDED, *responses.FORWARDED),
+    Endpoint.of("/v1/messages", MessagesRequest, *messages.FORWARDED),
+)
+
+
+def fields() -> str:
+    """The page of request fields with the table as the code has it."""
+    honoured = dict.fromkeys(name for endpoint in ANSWERING for name in endpoint.request.model_fields)
+    refused = sorted({name for endpoint in ANSWERING for name in endpoint.refused} - honoured.keys())
+    rows = [
+        f"| field | {' | '.join(f'`{endpoint.name}`' for endpoint in ANSWERING)} | what of it |",
+        f"|---|{'---|' * len(ANSWERING)}---|",
+    ]
+    for name in (*honoured, *refused):
+        cells = [endpoint.does(name) for endpoint in ANSWERING]
+        rows.append(f"| `{name}` | {' | '.join(cells)} | {_told_of(name)} |")
+    return _filled("fields.md", "\n".join(rows) + "\n")
+
+
+def _told_of(name: str) -> str:
+    """What is said of a field: its meaning, then why it is refused where it is."""
+    told = [
+        _text(e.request.model_fields[name].description) for e in ANSWERING if name in e.request.model_fields
+    ]
+    accepted: dict[str, dict[str, None]] = {}
+    for endpoint in ANSWERING:
+        if name in endpoint.refused:
+            values = [value for value in endpoint.harmless.get(name, ()) if value is not None]
+            known = accepted.setdefault(endpoint.refused[name], {})
+            known.update(dict.fromkeys(f"`{json.dumps(value)}`" for value in values))
+    for reason, known in accepted.items():
+        nothing = f" ({', '.join(known)})" if known else ""
+        told.append(f"Refused: {reason}{nothing}.")
+    return " ".join(dict.fromkeys(filter(None, told)))
+
+
 TRICKS = FOLDER.parent / "tests" / "security"
-BEGIN = "<!-- Made by docs/generate.py from tests/security; change it there. -->\n"
 END = "<!-- End of what is made. -->\n"
 ENDPOINTS = {
     "": "all four",
@@ -125,11 +201,13 @@ ENDPOINTS = {
 
 def security() -> str:
     """The page of security with the tables of tricks as the tests have them."""
-    page = (FOLDER / "security.md").read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    tables = "\n".join(_tricks(file) for file in sorted(TRICKS.glob("test_*.py")))
-    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+    return _filled("security.md", "\n".join(_tricks(file) for file in sorted(TRICKS.glob("test_*.py"))))
+
+
+def _filled(name: str, made: str) -> str:
+    """A page with what is made between its two marks."""
+    before, begin, rest = re.split(r"(<!-- Made by .* -->\n)", (FOLDER / name).read_text(encoding="utf-8"))
+    return f"{before}{begin}\n{made}\n{END}{rest.partition(END)[2]}"
 
 
 def _tricks(file: Path) -> str:
@@ -162,4 +240,5 @@ def _endpoints(test: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 
 if __name__ == "__main__":
     (FOLDER / "configuration.md").write_text(configuration(), encoding="utf-8")
+    (FOLDER / "fields.md").write_text(fields(), encoding="utf-8")
     (FOLDER / "security.md").write_text(security(), encoding="utf-8")

@@ -186,18 +186,27 @@ class ChatRequest(ChoiceFields):
     """A chat completion request, checked."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    """Disarmed and set apart from the policy; thinking in them is not believed."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Limits the visible answer; the thinking has tokens of its own."""
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    """The newer name of ``max_tokens``."""
     logprobs: bool | None = None
-    """Of the visible answer alone."""
+    """Of the visible answer alone; null where the engine's tokens do not join to it."""
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    """With ``logprobs``."""
     tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    """Functions that the client runs; their texts are disarmed."""
     tool_choice: ToolChoice | None = None
+    """A call that is forced is made after the thinking."""
     parallel_tool_calls: bool | None = None
+    """Whether several tools may be called at once."""
     response_format: ResponseFormat | None = None
+    """Forms the answer, after the thinking; the model is told of the schema before it."""
     verbosity: Literal["medium"] | None = None
     """Only the default: engines do not know others."""
     reasoning_effort: Literal["low", "medium", "high"] | None = None
+    """Not ``none`` and not ``minimal``: every answer is deliberated."""
     moderation: Moderation | None = None
     """Whether the answer tells what was decided, and whether that is enforced."""
     include_reasoning: bool | None = None

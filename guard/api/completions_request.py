@@ -28,8 +28,11 @@ class CompletionRequest(ChoiceFields):
         Annotated[Text, Tag("~text")] | Annotated[list[Text], Field(min_length=1), Tag("~texts")],
         Discriminator(_form),
     ]
+    """Text; each is answered as the one user message of a chat."""
     best_of: Annotated[int, Field(ge=1)] | None = None
+    """Only as many as ``n``: answers are not chosen by probabilities."""
     max_tokens: Annotated[int, Field(ge=1)] | None = MAX_TOKENS
+    """Limits the visible answer; the thinking has tokens of its own."""
 
     @model_validator(mode="before")
     @classmethod

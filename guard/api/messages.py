@@ -28,6 +28,7 @@ from guard.api.messages_translation import (
 from guard.keys import Scope
 from guard.pipeline.exchange import Exchange
 
+FORWARDED = ("temperature", "top_p", "top_k")
 AnyConversation = TypeVar("AnyConversation", bound=Conversation)
 
 
@@ -69,8 +70,7 @@ def admit(opened: Opened[MessagesRequest]) -> Exchange:
         opened,
         stream=bool(asked.stream),
         sampling={
-            "temperature": asked.temperature,
-            "top_p": asked.top_p,
+            **{name: getattr(asked, name) for name in FORWARDED},
             "top_k": asked.top_k or None,
             "user": user,
         },

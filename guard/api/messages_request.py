@@ -134,16 +134,24 @@ class Metadata(TypedDict):
 class Conversation(BaseModel):
     """What is before the model; all that ``count_tokens`` takes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
+    """``default``, or the engine's own name of its model."""
     messages: Annotated[list[AnyMessage], Field(min_length=1)]
+    """Disarmed and set apart from the policy; thinking in them is not believed."""
     system: InstructionContent | None = None
+    """The application's own system prompt, after the policy."""
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    """Functions that the client runs; their texts are disarmed."""
     tool_choice: ToolChoice | None = None
+    """A call that is forced is made after the thinking."""
     thinking: Thinking | None = None
+    """Whether the thinking is shown, to keys that may see it; the model thinks in any case."""
     output_config: OutputConfig | None = None
+    """Effort and form of the answer, which is formed after the thinking."""
     cache_control: CacheControl | None = None
+    """Accepted; the engine caches prefixes by itself."""
 
     @model_validator(mode="before")
     @classmethod
@@ -166,14 +174,18 @@ class MessagesRequest(Conversation):
     """A request for a message, checked."""
 
     max_tokens: Annotated[int, Field(ge=1)]
+    """Limits the visible answer; the thinking has tokens of its own."""
     stream: bool | None = None
+    """Whether the answer comes as server-sent events."""
     stop_sequences: (
         Annotated[list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(max_length=16)] | None
     ) = None
+    """Cut the visible answer; the engine never sees them."""
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     metadata: Metadata | None = None
+    """``user_id`` stands in the record, and goes to the engine as ``user``."""
 
     @model_validator(mode="after")
     def _budget_within_limit(self) -> MessagesRequest:

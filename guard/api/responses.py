@@ -32,6 +32,8 @@ from guard.keys import Caller, Scope
 from guard.pipeline.exchange import Exchange
 from guard.pipeline.messages import Message
 
+FORWARDED = ("parallel_tool_calls",)
+"""Beside what the endpoints have in common."""
 _NAMES = FieldNames(messages="input", max_tokens="max_output_tokens")
 _OWN_NAMES = {
     "messages": "input",
@@ -112,7 +114,7 @@ def admit(
     sampling = {
         **asked.sampling,
         "tools": chat_tools(tools, choice),
-        "parallel_tool_calls": asked.parallel_tool_calls,
+        **{name: getattr(asked, name) for name in FORWARDED},
         "reasoning_effort": asked.reasoning.effort if asked.reasoning else None,
     }
     return new_exchange(

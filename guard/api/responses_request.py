@@ -139,19 +139,31 @@ class ResponsesRequest(SamplingFields):
     """A request for a response, checked."""
 
     input: Input
+    """Text or items, disarmed and set apart from the policy; reasoning items are not believed."""
     instructions: Annotated[str, Field(max_length=20_000_000)] | None = None
+    """The application's own system prompt, after the policy."""
     previous_response_id: Annotated[str, Field(max_length=256)] | None = None
+    """A response that the guard has stored for the same key."""
     store: bool | None = None
+    """Whether the guard keeps the response; it does unless told otherwise."""
     stream_options: StreamOptions | None = None
+    """Without obfuscation."""
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Limits the visible answer; the thinking has tokens of its own."""
     max_tool_calls: Annotated[int, Field(ge=1)] | None = None
     """Limits hosted tools alone, of which there are none."""
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    """Functions that the client runs; their texts are disarmed."""
     tool_choice: ToolChoice | None = None
+    """A call that is forced is made after the thinking."""
     parallel_tool_calls: bool | None = None
+    """Whether several tools may be called at once."""
     text: TextOptions | None = None
+    """The form of the answer, after the thinking."""
     reasoning: ReasoningOptions | None = None
+    """How much to think, not ``none`` and not ``minimal``, and how it is shown to keys that may see it."""
     include: list[Includable] | None = None
+    """Accepted; what it names belongs to items that no answer here has."""
     moderation: Moderation | None = None
     """Whether the answer tells what was decided, and whether that is enforced."""
 

@@ -52,25 +52,41 @@ _SWITCHES = frozenset({"enable_thinking", "thinking"})
 class SamplingFields(BaseModel):
     """How an answer is drawn, and for whom."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
+    """``default``, or the engine's own name of its model."""
     stream: bool | None = None
+    """Whether the answer comes as server-sent events."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    """How evenly tokens are drawn."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Draws among the likeliest tokens of this share."""
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    """Against tokens that have come before."""
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    """Against tokens by how often they have come before."""
     top_k: Annotated[int, Field(ge=-1, lt=2**31)] | None = None
+    """Draws among so many of the likeliest tokens."""
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Draws among tokens of at least this share of the likeliest."""
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    """Against tokens of the prompt and of the answer."""
     cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """Keeps this request's prefix cache apart; the policy is then computed anew for it as well."""
     priority: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     """Only to stand back: with a number below 0 one client would go before all others."""
     chat_template_kwargs: TemplateOptions | None = None
+    """Of these, ``date_string`` (a date), ``add_vision_id`` and ``tools_in_user_message``; a switch of the
+    thinking only where it leaves it on."""
     user: Label | None = None
+    """Stands in the record as well."""
     safety_identifier: Label | None = None
+    """Stands in the record."""
     prompt_cache_key: Label | None = None
+    """Stands in the record; the engine caches prefixes by itself."""
     metadata: Metadata | None = None
+    """Stands in the record."""
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -100,9 +116,13 @@ class ChoiceFields(SamplingFields):
     """How many answers are drawn, and where each ends; what the newer endpoint left out."""
 
     stream_options: StreamOptions | None = None
+    """``include_usage``; the usage comes once, before ``[DONE]``."""
     n: Annotated[int, Field(ge=1)] | None = None
+    """Each choice is an engine call of its own, deliberated and recorded by itself."""
     stop: str | Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=16)] | None = None
+    """Cuts the visible answer; the engine never sees it."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    """Of the first choice; each further one gets the next number."""
 
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> ChoiceFields:

@@ -24,6 +24,11 @@ def test_the_configuration_page_is_up_to_date(generate: ModuleType) -> None:
     assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == generate.configuration()
 
 
+def test_the_page_of_request_fields_is_up_to_date(generate: ModuleType) -> None:
+    """docs/fields.md says of every field on every endpoint what becomes of it: run docs/generate.py."""
+    assert (ROOT / "docs" / "fields.md").read_text(encoding="utf-8") == generate.fields()
+
+
 def test_the_table_of_tricks_is_up_to_date(generate: ModuleType) -> None:
     """docs/security.md has a row for every test of tests/security: run docs/generate.py after a change."""
     assert (ROOT / "docs" / "security.md").read_text(encoding="utf-8") == generate.security()
