@@ -61,7 +61,8 @@ async def open_request(request: Request, model: type[Asked]) -> Opened[Asked]:
         ApiError: The key, the body or the policy asked for cannot be honoured.
     """
     service, caller, asked = await read_request(request, model)
-    active = service.policy(caller, request.headers.get("x-guard-policy"))
+    named = getattr(asked, "model", None) or ""
+    active = service.policy(caller, request.headers.get("x-guard-policy"), named)
     return Opened(service, caller, asked, active.snapshot)
 
 

@@ -12,16 +12,19 @@ from guard.keys import Scope
 async def list_models(request: Request) -> JSONResponse:
     """All models."""
     service = service_of(request)
-    caller_of(request).require(Scope.CHAT)
-    return JSONResponse({"object": "list", "data": [_model(name) for name in service.models()]})
+    caller = caller_of(request)
+    caller.require(Scope.CHAT)
+    return JSONResponse({"object": "list", "data": [_model(name) for name in service.offered_models(caller)]})
 
 
 async def get_model(request: Request) -> JSONResponse:
     """One model by name."""
     service = service_of(request)
-    caller_of(request).require(Scope.CHAT)
+    caller = caller_of(request)
+    caller.require(Scope.CHAT)
     name = request.path_params["name"]
     service.check_model(name)
+    service.policy(caller, None, name)
     return JSONResponse(_model(name))
 
 

@@ -17,6 +17,9 @@ from guard.pipeline.pipeline import Pipeline
 from guard.rollout.active import ActivePolicy
 from guard.telemetry import Metrics
 
+POLICY_MARK = "@"
+"""Between a model's name and a policy's, for clients that can send no header of their own."""
+
 
 @dataclass(frozen=True)
 class RequestLimits:
@@ -58,21 +61,38 @@ class Service:
     metrics: Metrics
     status: Callable[[], ServiceStatus]
 
-    def policy(self, caller: Caller, wanted: str | None) -> ActivePolicy:
+    def policy(self, caller: Caller, wanted: str | None, model: str = "") -> ActivePolicy:
         """The policy for a request: the key's, else the one asked for, else the default.
 
+        Args:
+            caller: Who asks.
+            wanted: The policy that a header asks for, if one does.
+            model: The model asked for, which may name a policy as well (``default@strict``).
+
         Raises:
-            NotFound: There is no such policy, or the key is bound to another one.
+            NotFound: There is no such policy, or key, header and model do not agree on one.
         """
-        name = caller.policy or wanted or next(iter(self.policies))
-        if name not in self.policies or (caller.policy and wanted and wanted != caller.policy):
+        asked = {name for name in (caller.policy, wanted, self._split(model)[1]) if name}
+        name = next(iter(asked), next(iter(self.policies)))
+        if len(asked) > 1 or name not in self.policies:
             offered = [caller.policy] if caller.policy else list(self.policies)
+            unmet = sorted(asked - {caller.policy})
             raise NotFound(
-                f"There is no policy {wanted or name!r}. Available: {', '.join(offered)}.",
+                f"There is no policy {' and '.join(map(repr, unmet))}. Available: {', '.join(offered)}.",
                 param="x-guard-policy",
                 code="policy_not_found",
             )
         return self.policies[name]
+
+    def offered_models(self, caller: Caller) -> tuple[str, ...]:
+        """The names that a client may ask for; where several policies are served, one for each it may use."""
+        if len(self.policies) == 1:
+            return self.models()
+        policies = [caller.policy] if caller.policy else list(self.policies)
+        return (
+            *self.models(),
+            *(f"{model}{POLICY_MARK}{name}" for model in self.models() for name in policies),
+        )
 
     def check_model(self, name: str) -> None:
         """Go on only with a model that is offered.
@@ -81,12 +101,17 @@ class Service:
             NotFound: Lists those that are.
         """
         models = self.models()
-        if name not in models:
+        if self._split(name)[0] not in models:
             raise NotFound(
                 f"The model {name!r} does not exist. Available: {', '.join(models)}.",
                 param="model",
                 code="model_not_found",
             )
+
+    def _split(self, model: str) -> tuple[str, str]:
+        """A model's own name, and the policy named with it where several are served."""
+        own, mark, policy = model.rpartition(POLICY_MARK)
+        return (own, policy) if mark and len(self.policies) > 1 and own in self.models() else (model, "")
 
 
 def caller_of(request: Request) -> Caller:
