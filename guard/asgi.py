@@ -39,7 +39,7 @@ class GuardMiddleware:
     """Guards an OpenAI-speaking ASGI app.
 
     It starts and stops with the lifespan that passes through it; where the server sends none, it starts
-    with the first request and ends with the process.
+    with the first request and ends with ``close`` or the process.
     """
 
     def __init__(
@@ -68,13 +68,18 @@ class GuardMiddleware:
             GuardError: The server sends no lifespan, and the guard cannot start.
         """
         if scope["type"] == "lifespan":
-            relay = LifespanRelay(receive, send, lambda: self._start(scope), self._stop)
+            relay = LifespanRelay(receive, send, lambda: self._start(scope), self.close)
             await relay.run(self._app, scope)
             return
         if self._guard is None:
             await self._start(scope)
         assert self._guard is not None
         await self._guard({**scope, _OUTER: scope}, receive, send)
+
+    async def close(self) -> None:
+        """Stop the guard; for programs that call the app themselves and send no lifespan."""
+        self._guard = None
+        await self._stack.aclose()
 
     async def _start(self, scope: Scope) -> None:
         async with self._starting:
@@ -95,9 +100,6 @@ class GuardMiddleware:
                 self._stack = stack.pop_all()
             self._guard = guard
 
-    async def _stop(self) -> None:
-        self._guard = None
-        await self._stack.aclose()
 
     def _passed(self, paths: Sequence[str], own: Sequence[BaseRoute]) -> list[Route]:
         """Routes to paths of the wrapped app, beside the guard's own."""

@@ -34,6 +34,10 @@ class ScriptedApp(Script):
         return _Played(received, reply)
 
 
+class ScriptEnds(Exception):
+    """The app fails here, as a server whose connection is reset does."""
+
+
 class _Played:
     """A response that takes the steps of a reply until the caller leaves."""
 
@@ -48,11 +52,12 @@ class _Played:
         leaving = asyncio.create_task(_left(receive))
         await asyncio.wait({playing, leaving}, return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
-        if not playing.done():
+        playing.cancel()
+        await asyncio.wait({playing})
+        error = None if playing.cancelled() else playing.exception()
+        if playing.cancelled() or isinstance(error, OSError):  # nobody to send to
             self._request.disconnected.set()
-            playing.cancel()
-            await asyncio.wait({playing})
-        elif error := playing.exception():
+        elif error is not None:
             raise error
 
     async def _play(self, send: Send) -> None:
@@ -76,7 +81,7 @@ async def _take(steps: Sequence[Step], send: Send) -> None:
         elif step is Halt.STALL:
             await asyncio.Event().wait()
         else:
-            raise ConnectionResetError("the script ends here")
+            raise ScriptEnds
 
 
 async def _left(receive: Receive) -> None:
