@@ -18,9 +18,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from guard.errors import PolicyError
 from guard.policy.load import load_policy
+from training import flip_rate, judge_accuracy
+from training.endpoint import Cache
 from training.errors import TrainingError
 from training.export import merge
-from training.recipe import load_recipe
+from training.files import read_rows
+from training.recipe import Endpoint, load_recipe
+from training.records import Prompt
+from training.refusal_grader import load_grader
 from training.stages import STAGES, run_stage, stages_of, up_to_date
 
 app = typer.Typer(
@@ -33,6 +38,13 @@ app = typer.Typer(
 console = Console(stderr=True)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The run's recipe.toml.")]
+Url = Annotated[str, typer.Option(help="An OpenAI-compatible endpoint, up to and including /v1.")]
+Model = Annotated[str, typer.Option(help="The model's name there.")]
+KeyVariable = Annotated[str, typer.Option(help="The environment variable that holds the API key.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Requests in flight.")]
+CachePath = Annotated[Path, typer.Option(help="Where replies are kept: a run that was cut off goes on.")]
+DataDir = Annotated[Path, typer.Option(help="The folder of the public sets.", envvar="DATA_DIR")]
+Seed = Annotated[int, typer.Option(help="Of the draw.")]
 
 
 @contextmanager
@@ -137,6 +149,59 @@ def run(
             _stage(name, recipe)
         if name == until:
             break
+
+
+@app.command("judge-accuracy")
+def judge_accuracy_(
+    url: Url,
+    model: Model,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="xstest or openai-rbr-gold; both if absent.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Labels drawn of each set; all if absent.")
+    ] = None,
+    seed: Seed = 0,
+    key_variable: KeyVariable = "",
+    concurrency: Concurrency = 64,
+    data_dir: DataDir = Path("../shared/data"),
+    cache: CachePath = Path("runs/judge-accuracy.sqlite"),
+) -> None:
+    """Measure a judge endpoint against human labels: agreement by set and label, with intervals."""
+    endpoint = Endpoint(url=url, model=model, key_variable=key_variable, concurrency=concurrency)
+    for name in set_ or judge_accuracy.LABELLED_SETS:
+        labelled, children = judge_accuracy.load_labelled(name, data_dir)
+        rows = judge_accuracy.draw(labelled, sample, seed)
+        with Cache(cache) as replies, progress(len(rows)) as advance:
+            found = judge_accuracy.judge_accuracy(endpoint, replies, rows, lambda: advance(1))
+        typer.echo(judge_accuracy.describe(found, children) + "\n")
+
+
+@app.command("flip-rate")
+def flip_rate_(
+    prompts_path: Annotated[Path, typer.Argument(metavar="PROMPTS", help="prompts.jsonl of a run.")],
+    url: Url,
+    model: Model,
+    split: Annotated[str, typer.Option(help="Which of its rows: train or validation.")] = "validation",
+    limit: Annotated[int | None, typer.Option(min=1, help="Prompts drawn; all if absent.")] = None,
+    seed: Seed = 0,
+    policy: Annotated[Path, typer.Option(help="The policy's folder.")] = Path("specs/default"),
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of a reply, thinking included.")] = 260,
+    key_variable: KeyVariable = "",
+    concurrency: Concurrency = 64,
+    data_dir: DataDir = Path("../shared/data"),
+    cache: CachePath = Path("runs/flip-rate.sqlite"),
+) -> None:
+    """Measure whether a base model follows the policy when it has it in context."""
+    endpoint = Endpoint(url=url, model=model, key_variable=key_variable, concurrency=concurrency)
+    rows = [p for p in read_rows(prompts_path, Prompt) if p.split == split and p.variant == "plain"]
+    drawn = flip_rate.draw(rows, limit, seed)
+    grader = load_grader(data_dir)
+    with Cache(cache) as replies, progress(2 * len(drawn)) as advance:
+        found = flip_rate.flip_rate(
+            endpoint, replies, drawn, load_policy(policy), grader, max_tokens, lambda: advance(1)
+        )
+    typer.echo(flip_rate.describe(found, [f"{len(drawn)} prompts of {prompts_path}.", grader.describe()]))
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def generate(
     order = sorted(prompts, key=lambda prompt: (prompt.section or "", prompt.id))
     if settings.mode == "scaffold":
         order = _with_clauses(order, endpoint, cache, policy)
-    bodies = [_body(settings, prompt, policy) for prompt in order]
+    bodies = [request_body(settings, prompt, policy) for prompt in order]
     replies = ask_all(endpoint, cache, bodies, advance)
     completions: list[Completion] = []
     unreadable = 0
@@ -112,7 +112,8 @@ def spec(policy: Policy, section: Section | None) -> str:
     return render_policy(policy).sections[section.id] if section else ""
 
 
-def _body(settings: Generate, prompt: Prompt, policy: Policy) -> dict[str, Any]:
+def request_body(settings: Generate, prompt: Prompt, policy: Policy) -> dict[str, Any]:
+    """What the teacher is sent for one prompt, without ``model``."""
     section = policy.section[prompt.section] if prompt.section else None
     scaffold = settings.mode == "scaffold"
     messages = [

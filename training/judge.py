@@ -21,7 +21,7 @@ from training.recipe import Endpoint, Judge
 from training.records import Completion, Judgement, Prompt
 
 _SCORES = re.compile(r"scores?\W{1,4}([1-5])\D{1,3}([1-5])\D{1,3}([1-5])(?!\d)", re.IGNORECASE)
-_SLOT = re.compile(r"\{(spec|request|thinking|answer|opinion)\}")
+_SLOT = re.compile(r"\{(spec|request|thinking|answer|opinion|question|conversation)\}")
 _DIGITS = {str(digit): (digit - 1) / 4 for digit in range(1, 6)}
 
 
