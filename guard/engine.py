@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,7 @@ class EngineLink:
     @property
     def models(self) -> tuple[str, ...]:
         """Names under which its model is offered: ``default``, and its own without any path."""
-        own = Path(self._profile.model).name
-        return ("default", own) if own and own != "default" else ("default",)
+        return _offered(self._profile.model)
 
     def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[dict[str, Any]], None]:
         """Stream a chat completion, the chunks that arrive together in one list.
@@ -197,6 +197,13 @@ class EngineLink:
         vllm = any(model.get("owned_by") == "vllm" for model in models)
         self._profile = _completed(self._profile, self._settings, models, vllm=vllm)
         return True
+
+
+@lru_cache(maxsize=8)
+def _offered(model: str) -> tuple[str, ...]:
+    """The names of a model, asked for by every request."""
+    own = Path(model).name
+    return ("default", own) if own and own != "default" else ("default",)
 
 
 def _completed(
