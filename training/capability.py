@@ -8,7 +8,8 @@ from pathlib import Path
 from guard.policy.model import Ruling
 from training.deliberate import gist, scaffolded_thinking, turns_on
 from training.errors import DataError
-from training.evaluation_sets import concerns_children, read_table
+from training.files import read_table
+from training.held_out import concerns_children
 from training.recipe import Capability
 from training.records import Example, prompt_id, user
 

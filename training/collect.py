@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from guard.policy.model import Policy, Ruling
 from training.duplicates import Reference
 from training.errors import DataError
-from training.evaluation_sets import concerns_children, evaluation_texts, or_bench_held_out, read_table
-from training.files import read_objects
+from training.files import read_objects, read_table
+from training.held_out import concerns_children, evaluation_texts, or_bench_held_out
 from training.recipe import Import, Prompts
 from training.records import Prompt, Split, prompt_id, user
 from training.variants import make_variants

@@ -18,7 +18,7 @@ import aiohttp
 import orjson
 
 from guard.policy.model import digest
-from training.errors import EndpointError
+from training.errors import EndpointError, RecipeError
 from training.recipe import Endpoint
 
 FIRST_PAUSE_SECONDS = 0.5
@@ -31,6 +31,8 @@ class Reply(NamedTuple):
     finish: str
     logprobs: tuple[dict[str, float], ...] = ()
     """Of each token position: logprob by candidate token, where the request asked for them."""
+    thinking: str = ""
+    """What the endpoint sends apart from the text, where it splits them."""
 
 
 class Cache:
@@ -61,6 +63,17 @@ class Cache:
         """Store a value for good."""
         with self._db:
             self._db.execute("INSERT OR REPLACE INTO reply VALUES (?, ?)", (key, orjson.dumps(value)))
+
+
+def needed(endpoint: Endpoint | None, table: str, stage: str) -> Endpoint:
+    """An endpoint that a stage cannot do without.
+
+    Raises:
+        RecipeError: The recipe has no such table.
+    """
+    if endpoint is None:
+        raise RecipeError("recipe", [f"stage {stage} needs an endpoint: add a [{table}] table"])
+    return endpoint
 
 
 def ask_all(
@@ -174,6 +187,7 @@ def _choices(reply: dict[str, Any]) -> list[Reply]:
             choice["message"].get("content") or "",
             choice.get("finish_reason") or "",
             tuple(_positions((choice.get("logprobs") or {}).get("content") or ())),
+            choice["message"].get("reasoning") or choice["message"].get("reasoning_content") or "",
         )
         for choice in reply["choices"]
     ]

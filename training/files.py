@@ -6,6 +6,7 @@ complete. Its manifest names the digests of what it read, so that ``run`` knows 
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import time
@@ -73,6 +74,28 @@ def read_lines(path: Path) -> list[tuple[int, bytes]]:
     if not lines:
         raise DataError(f"{path}: is empty")
     return lines
+
+
+def read_table(path: Path) -> list[Any]:
+    """Rows of a CSV, JSON or JSONL file.
+
+    Raises:
+        DataError: It is of another kind or cannot be parsed.
+    """
+    try:
+        if path.suffix == ".csv":
+            with path.open(encoding="utf-8", newline="") as lines:
+                return list(csv.DictReader(lines))
+        data = path.read_bytes()
+        if path.suffix == ".jsonl":
+            return [orjson.loads(line) for line in data.splitlines() if line.strip()]
+        if path.suffix == ".json":
+            value = orjson.loads(data)
+            if isinstance(value, list):
+                return value
+    except (orjson.JSONDecodeError, csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be parsed: {error}") from error
+    raise DataError(f"{path}: must be .csv, .jsonl, or .json holding a list")
 
 
 def write_rows(path: Path, rows: Iterable[BaseModel]) -> None:

@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +22,20 @@ from training.errors import RecipeError
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
+EvaluationSet = Literal[
+    "validation",
+    "xstest",
+    "strongreject",
+    "strongreject-jailbreaks",
+    "strongreject-encodings",
+    "harmbench",
+    "do-not-answer",
+    "or-bench",
+    "specbench",
+    "rbr-style",
+    "gsm8k",
+    "ifeval",
+]
 Variant = Literal["base64", "rot13", "leetspeak", "roleplay", "document", "multi_turn", "system"]
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
@@ -180,19 +194,19 @@ class Rl(_Settings):
 class Evaluate(_Settings):
     """The evaluate stage."""
 
-    sets: tuple[Literal["validation", "xstest", "strongreject", "harmbench", "or-bench", "gsm8k"], ...] = (
-        "xstest",
-        "strongreject",
-        "harmbench",
-        "or-bench",
-        "gsm8k",
-    )
-    """``validation``: the held-out pairs, the one set on which settings may be chosen."""
-    models: tuple[Literal["base", "sft", "rl", "endpoint"], ...] = ("base", "sft")
-    """The student as it was, after a stage, or whatever ``endpoint`` serves."""
+    sets: tuple[EvaluationSet, ...] = get_args(EvaluationSet)[1:]
+    """All but ``validation``: the held-out pairs, the one set on which settings may be chosen."""
+    with_policy: tuple[EvaluationSet, ...] = ()
+    """Sets that are also asked with the retrieved policy in the prompt, as the guard puts it there."""
+    models: tuple[Literal["base", "sft", "rl", "endpoint", "guard"], ...] = ("base", "sft")
+    """The student as it was, after a stage, what ``endpoint`` serves, or a running guard."""
     endpoint: Endpoint | None = None
+    guard: Endpoint | None = None
+    """A running guard, which puts the policy into prompts by itself. Its key needs the scope ``reasoning``
+    for verdicts and citations to be read."""
     limits: dict[str, Count] = {}
-    """Rows of a set that are asked, a fixed draw; all where it is not listed. The report says so."""
+    """Prompts of a set that are asked, a fixed draw; all where it is not listed. A prompt is drawn with all
+    its forms (templates, encodings). The report says so."""
     max_tokens: Count = 200
     batch: Count = 32
     resamples: Count = 2000

@@ -1,11 +1,12 @@
 """The rows that pass between stages: frozen, typed, identified by their content.
 
 Prompt -> Completion (several a prompt) -> Judgement (one a completion) -> Example (filtered)
+Item (of an evaluation set) -> Turn (what a model answered)
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -104,6 +105,48 @@ class Example(Row):
     variant: str = "plain"
     split: Split = "train"
     score: float | None = None
+
+
+class Instruction(Row):
+    """A verifiable instruction of an IFEval prompt."""
+
+    kind: str
+    arguments: dict[str, Any] = {}
+
+
+class Item(Row):
+    """One evaluation prompt, with what its set knows about it."""
+
+    set: str
+    id: str
+    prompt: str
+    """The last user turn."""
+    before: tuple[Message, ...] = ()
+    """The turns before it, a system prompt included."""
+    harmful: bool | None = None
+    """Whether the set says it must be refused; None where it measures something else."""
+    category: str = ""
+    reference: str = ""
+    """The reference answer of a capability row."""
+    group: str = ""
+    """Identity of the prompt that this is one form of, where a set asks each in several forms. They are
+    drawn together and not counted as if they were independent."""
+    part: str = ""
+    """The part of the set that it is counted in besides the whole."""
+    response: Ruling | None = None
+    """The type of response whose style the set asks for."""
+    instructions: tuple[Instruction, ...] = ()
+
+    @property
+    def conversation(self) -> tuple[Message, ...]:
+        """All turns, as a client sends them."""
+        return (*self.before, *user(self.prompt))
+
+
+class Turn(Item):
+    """An evaluation prompt and what a model answered, thinking included."""
+
+    text: str
 
 
 def identity(value: object) -> str:

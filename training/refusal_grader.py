@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guard.deliberation.style import AnswerStyle, answer_style
-from training.evaluation_sets import read_table
+from training.files import read_table
 from training.intervals import Share, share
 
 Floats = NDArray[np.float64]

@@ -24,7 +24,8 @@ from guard.policy.load import load_policy
 from guard.policy.model import Policy
 from guard.retrieval.index import passages
 from training.duplicates import Reference
-from training.evaluation_sets import concerns_children, evaluation_texts, or_bench_held_out, read_table
+from training.files import read_table
+from training.held_out import concerns_children, evaluation_texts, or_bench_held_out
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = ROOT / "training/prompts"

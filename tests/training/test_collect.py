@@ -8,7 +8,7 @@ import pytest
 from guard.policy.model import Policy
 from training.collect import collect, decisive_words, read_pairs
 from training.errors import DataError
-from training.evaluation_sets import or_bench_held_out
+from training.held_out import or_bench_held_out
 from training.recipe import Import, Prompts
 
 PAIRS = Path(__file__).parents[2] / "training" / "prompts" / "pairs"

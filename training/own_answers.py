@@ -1,0 +1,39 @@
+"""What the untrained student answers by itself, sampled in batches and cached."""
+
+from __future__ import annotations
+
+from guard.policy.model import digest
+from training.endpoint import Cache
+from training.local import LocalModel
+from training.progress import Progress
+from training.recipe import Recipe
+from training.records import Prompt
+
+OWN_BATCH = 32
+
+
+def own_answers(recipe: Recipe, prompts: list[Prompt], cache: Cache, progress: Progress) -> dict[str, str]:
+    """The untrained student's answers, by prompt id; sampled batch by batch and cached."""
+    limit = recipe.generate.max_tokens
+    keys = {p.id: digest([recipe.student, limit, [m.model_dump() for m in p.messages]]) for p in prompts}
+    found = {p.id: answer for p in prompts if (answer := cache.get(keys[p.id])) is not None}
+    missing = sorted(
+        (p for p in prompts if p.id not in found), key=lambda p: sum(len(m.content) for m in p.messages)
+    )
+    if missing:
+        model = LocalModel(recipe.student)
+        with progress(len(missing)) as advance:
+            for start in range(0, len(missing), OWN_BATCH):
+                chunk = missing[start : start + OWN_BATCH]
+                turns = model.complete([p.messages for p in chunk], max_tokens=limit, batch=OWN_BATCH)
+                for prompt, turn in zip(chunk, turns, strict=True):
+                    found[prompt.id] = turn.text if turn.finished else whole(turn.text)
+                    cache.put(keys[prompt.id], found[prompt.id])
+                advance(len(chunk))
+    return {name: answer for name, answer in found.items() if answer.strip()}
+
+
+def whole(text: str) -> str:
+    """A cut answer up to its last whole sentence or line; empty where there is none."""
+    end = max(text.rfind(mark) for mark in (". ", ".\n", "! ", "? ", "\n"))
+    return text[: end + 1].rstrip() if end > 0 else ""
