@@ -21,7 +21,7 @@ from guard.api.completions_request import CompletionRequest
 from guard.api.messages_request import MessagesRequest
 from guard.api.responses_request import ResponsesRequest
 from guard.api.sampling_fields import FORWARDED
-from guard.config import KeySettings, Settings
+from guard.config import KeySettings, MiddlewareSettings, Settings
 
 FOLDER = Path(__file__).parent
 
@@ -54,6 +54,12 @@ scopes = ["chat"]
 ```
 """
 
+MIDDLEWARE = """\
+`guard.asgi.GuardMiddleware` takes the same settings from the file that `GUARD_CONFIG` names, from the environment and from
+its keyword arguments. Its engine is the app that it wraps: `engine.upstream`, `engine.kind` and what starts an engine stay
+out, and `host`, `port` and `drain_seconds` are those of the server around it. One setting is its own:
+"""
+
 
 def configuration() -> str:
     """The page of all settings."""
@@ -63,6 +69,8 @@ def configuration() -> str:
         if isinstance(model, type) and issubclass(model, BaseModel):
             parts += [f"## {name}\n", f"{field.description}\n", _table(_fields(model, f"{name}."))]
     parts += ["## keys\n", "One table `[[keys]]` per key.\n", _table(_fields(KeySettings, ""))]
+    own = ((name, field) for name, field in _own(MiddlewareSettings) if name not in Settings.model_fields)
+    parts += ["## As middleware\n", MIDDLEWARE, _table(own)]
     return "\n".join(parts)
 
 
@@ -96,6 +104,8 @@ def _type(annotation: object) -> str:
     arguments = typing.get_args(annotation)
     if origin is typing.Literal:
         return ", ".join(f"`{value}`" for value in arguments)
+    if origin is typing.Annotated:
+        return _type(arguments[0])
     if origin in {typing.Union, types.UnionType}:
         return _type(next(argument for argument in arguments if argument is not type(None)))
     if origin in {tuple, frozenset}:

