@@ -8,37 +8,26 @@ visible token, so that no released answer lacks its record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Protocol
 
 from guard.audit.record import Outcome, Record
 from guard.deliberation.deliberation import Finding, read_deliberation
 from guard.deliberation.verdict import read_verdict
 from guard.errors import ApiError, InvalidRequest
-from guard.pipeline.calls import answer_call, continued_call, thinking_call
 from guard.pipeline.enforcement import Action, Enforcement, reminder
 from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
-from guard.pipeline.exchange import Constrained, EngineProfile, Prepared
+from guard.pipeline.exchange import EngineProfile, Prepared
 from guard.pipeline.hidden import PolicyWatch, shows_policy
 from guard.pipeline.messages import answer_form
 from guard.pipeline.notes import Notes
-from guard.pipeline.reading import CallReader, Piece
 from guard.pipeline.release import Release
 from guard.pipeline.tools import CallNamer
+from guard.pipeline.turn import ChatEngine, Turn
 from guard.policy.model import Ruling
 
 _REFUSED_BY_ENGINE = "The engine refused the request as invalid."
-
-
-class ChatEngine(Protocol):
-    """What the pipeline asks of an engine."""
-
-    def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[dict[str, Any]], None]:
-        """Stream a chat completion, the chunks that arrive together in one list.
-
-        Closing the generator stops the engine's work.
-        """
 
 
 class RecordWriter(Protocol):
@@ -83,7 +72,6 @@ class Choice:
         self._watch = PolicyWatch(prepared)
         self._reminder = ""
         self._retry = False
-        self._exhausted = False
 
     async def run(self) -> AsyncGenerator[Event, None]:
         """The choice's events, ``Finished`` last.
@@ -96,7 +84,7 @@ class Choice:
             while True:
                 notes.begin_attempt()
                 self._watch = PolicyWatch(self._prepared)
-                self._retry = self._exhausted = False
+                self._retry = False
                 async with aclosing(self._attempt()) as events:
                     async for event in events:
                         yield event
@@ -130,7 +118,8 @@ class Choice:
         held: list[Event] = []
         hold = False
         decided: Decided | None = None
-        async with aclosing(self._pieces()) as pieces:
+        turn = Turn(self._prepared, self._profile, self._engine, notes, self._reminder)
+        async with aclosing(turn.pieces()) as pieces:
             async for piece in pieces:
                 if piece.thinking:
                     notes.thinking += piece.thinking
@@ -142,7 +131,7 @@ class Choice:
                 if not (piece.answer or piece.tools):
                     continue
                 if decided is None:
-                    decided = self._decide(exhausted=self._exhausted)
+                    decided = self._decide(exhausted=turn.exhausted)
                     if self._retry:
                         return
                     hold = not decided.refused and self._must_hold()
@@ -163,6 +152,22 @@ class Choice:
                         yield event
                 if release.over:
                     break
+        async with aclosing(self._ending(decided, release, held, hold=hold)) as events:
+            async for event in events:
+                yield event
+
+    async def _ending(
+        self, decided: Decided | None, release: Release, held: list[Event], *, hold: bool
+    ) -> AsyncGenerator[Event, None]:
+        """What is left once the engine has said everything, or was cut.
+
+        Args:
+            decided: The decision; None where no answer followed the thinking.
+            release: What the visible answer has come to.
+            held: What was not released, the events of a whole answer where ``hold`` is set.
+            hold: The answer has still to be judged.
+        """
+        notes = self._notes
         if decided is None:
             decided = self._decide(exhausted=notes.finish_reason == "length")
             if self._retry:
@@ -202,61 +207,6 @@ class Choice:
                 yield event
         elif notes.finish_reason == "length" and notes.outcome is Outcome.ANSWERED:
             notes.outcome = Outcome.TRUNCATED
-
-    def _pieces(self) -> AsyncGenerator[Piece, None]:
-        """What the engine says in this attempt."""
-        profile = self._profile
-        if self._exchange.decision_only:
-            return self._thinking(thinking_call(self._prepared, profile, self._notes.index, self._reminder))
-        if self._exchange.constraint and profile.constrained is not Constrained.AFTER_THINKING:
-            return self._two_calls()
-        body = answer_call(self._prepared, profile, self._notes.index, self._reminder)
-        return self._read(body, thinking_opened=profile.thinking_opened)
-
-    async def _two_calls(self) -> AsyncGenerator[Piece, None]:
-        """A thinking, then its continuation under a grammar that would have silenced the thinking."""
-        prepared, profile = self._prepared, self._profile
-        body = thinking_call(prepared, profile, self._notes.index, self._reminder)
-        async with aclosing(self._thinking(body)) as pieces:
-            async for piece in pieces:
-                yield piece
-        self._exhausted = self._notes.finish_reason == "length"
-        body = continued_call(body, prepared, profile, self._notes.thinking)
-        async with aclosing(self._read(body, thinking_opened=False)) as pieces:
-            async for piece in pieces:
-                yield piece
-
-    async def _thinking(self, body: dict[str, Any]) -> AsyncGenerator[Piece, None]:
-        """The thinking of one engine call, which is closed where its answer begins."""
-        async with aclosing(self._read(body, thinking_opened=self._profile.thinking_opened)) as pieces:
-            async for piece in pieces:
-                if piece.thinking:
-                    yield Piece(piece.thinking)
-                if piece.answer or piece.tools:
-                    self._notes.finish_reason = "stop"
-                    return
-
-    async def _read(self, body: dict[str, Any], *, thinking_opened: bool) -> AsyncGenerator[Piece, None]:
-        """One engine call, read; a thinking over its budget ends it."""
-        notes = self._notes
-        counted = self._exchange.max_tokens is not None or self._profile.answer_tokens is not None
-        joining = not (counted or self._exchange.probabilities)
-        reader = CallReader(thinking_opened=thinking_opened, joining=joining)
-        thought = 0
-        try:
-            async with aclosing(self._engine.batches(body)) as batches:
-                async for batch in batches:
-                    for piece in reader.read_batch(batch):
-                        yield piece
-                        if piece.thinking and not piece.answer:
-                            thought += piece.tokens
-                            if thought > self._profile.thinking_tokens:
-                                notes.finish_reason = "length"
-                                return
-            yield reader.close()
-            notes.finish_reason = reader.finish_reason
-        finally:
-            notes.calls.append(reader.final_usage())
 
     def _decide(self, *, exhausted: bool) -> Decided:
         """Read the thinking; note what was found and what is done about it."""

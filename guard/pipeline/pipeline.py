@@ -9,11 +9,12 @@ from typing import Protocol
 
 from guard.deliberation.verdict import holds_decision
 from guard.pipeline.abilities import check_able, not_applied
-from guard.pipeline.choice import ChatEngine, Choice, RecordWriter
+from guard.pipeline.choice import Choice, RecordWriter
 from guard.pipeline.enforcement import Enforcement, Mode
 from guard.pipeline.events import Event
 from guard.pipeline.exchange import EngineProfile, Exchange, Prepared, RetrievalLimits
 from guard.pipeline.messages import form_text, query_texts, system_text
+from guard.pipeline.turn import ChatEngine
 from guard.retrieval.disguise import clean
 from guard.retrieval.hybrid import fit
 from guard.retrieval.normalise import bounded
