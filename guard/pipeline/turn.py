@@ -1,4 +1,4 @@
-"""What the engine says in one attempt of a choice; in two calls where a grammar would silence the thinking."""
+"""What the engine says in one attempt of a choice: two calls where a grammar would silence the thinking."""
 
 from __future__ import annotations
 
