@@ -100,7 +100,6 @@ class GuardMiddleware:
                 self._stack = stack.pop_all()
             self._guard = guard
 
-
     def _passed(self, paths: Sequence[str], own: Sequence[BaseRoute]) -> list[Route]:
         """Routes to paths of the wrapped app, beside the guard's own."""
         routes = []
