@@ -67,7 +67,8 @@ def _remote(name: str, recipe: Recipe, progress: Progress) -> Sampler:
             }
             for conversation in conversations
         ]
-        with Cache(recipe.run_dir / "cache.sqlite") as cache, progress(len(bodies)) as advance:
+        kept = recipe.run_dir / "evaluation" / name / "cache.sqlite"  # engine and guard serve one name
+        with Cache(kept) as cache, progress(len(bodies)) as advance:
             replies = ask_all(endpoint, cache, bodies, lambda: advance(1))
         return [_turn(choices[0]) if choices else "" for choices in replies]
 

@@ -18,6 +18,7 @@ import pytest
 
 from guard.policy.load import load_policy
 from guard.policy.model import Policy
+from tests.training.public_sets import write_sets
 from training.recipe import Endpoint
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,12 @@ Answer = Callable[[dict[str, Any]], tuple[int, Any]]
 def policy() -> Policy:
     """The default policy."""
     return load_policy(ROOT / "specs" / "default")
+
+
+@pytest.fixture(scope="session")
+def public_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with small sets in the layout of the public ones."""
+    return write_sets(tmp_path_factory.mktemp("sets"))
 
 
 class ScriptedEndpoint:
