@@ -203,7 +203,7 @@ async def test_no_route_of_vllm_is_reached_but_those_let_through(vllm: Guarded) 
         *("/health", "/ping", "/version", "/metrics", "/openapi.json"),
         *("/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/messages"),
         *("/v1/messages/count_tokens", "/v1/responses", "/v1/responses/{response_id}"),
-        "/v1/responses/{response_id}/cancel",
+        *("/v1/responses/{response_id}/cancel", "/v1/responses/render"),  # to the guard an id like any
     }
     assert await _tokens(vllm) == before
 
