@@ -79,8 +79,10 @@ def reinforce(
     chosen = balanced(prompts, settings.steps * settings.prompts_per_step, recipe.seed)
     adapter = (start / "adapter_config.json").exists()
     tokenizer = AutoTokenizer.from_pretrained(start, padding_side="left")
+    # What is trained stays in fp32, as peft keeps adapters; a frozen base in bf16 needs no cast for a token.
     model: Any = AutoModelForCausalLM.from_pretrained(
-        recipe.student if adapter else start, dtype=torch.float32
+        recipe.student if adapter else start,
+        dtype=torch.bfloat16 if adapter and settings.bf16 else torch.float32,
     )
     if adapter:
         model = PeftModel.from_pretrained(model, start, is_trainable=True)

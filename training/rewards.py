@@ -2,7 +2,8 @@
 
     reward = gate x rubric x judge + weight x citations - penalty
 
-- gate: the thinking is closed, a verdict stands in it, an answer follows. Otherwise 0.
+- gate: the thinking is closed, a verdict stands in it, an answer follows and does what the verdict says.
+  Otherwise 0.
 - rubric: per prompt, whether the answer refuses, holds back or answers, against the ruling.
 - judge: the spec-aware grade of the answer alone, continuous; the thinking is split off before and never
   reaches the judge. Where it cannot be read, the sample has no reward (None), not zero.
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 
 from guard.deliberation.citations import CitationStatus
 from guard.deliberation.deliberation import read_deliberation
-from guard.deliberation.style import AnswerStyle, answer_style
+from guard.deliberation.style import AnswerStyle, agrees, answer_style
 from guard.deliberation.thinking import split_thinking
 from guard.policy.model import Policy, Ruling
 
@@ -66,12 +67,12 @@ def make_reward(
             texts, split, answers, ruling, grades, strict=True
         ):
             read = read_deliberation(thinking, policy, learnt=learnt)
-            if "</think>" not in text or read.verdict is None or not answer:
+            style = answer_style(answer)
+            if "</think>" not in text or not answer or agrees(read.verdict, style) is not True:
                 rewards.append(0.0)
             elif grade is None:
                 rewards.append(None)
             else:
-                style = answer_style(answer)
                 held = [citation.status is CitationStatus.VERIFIED for citation in read.citations]
                 reward = RUBRIC[Ruling(wanted)][style] * grade
                 reward += citation_weight * (sum(held) / len(held) if held else 0.0)
