@@ -23,7 +23,8 @@ from training.endpoint import Cache
 from training.errors import TrainingError
 from training.export import merge
 from training.files import read_rows
-from training.recipe import Endpoint, load_recipe
+from training.recipe import Endpoint
+from training.recipe_file import load_recipe
 from training.records import Prompt
 from training.refusal_grader import load_grader
 from training.stages import STAGES, run_stage, stages_of, up_to_date
@@ -42,6 +43,7 @@ Url = Annotated[str, typer.Option(help="An OpenAI-compatible endpoint, up to and
 Model = Annotated[str, typer.Option(help="The model's name there.")]
 KeyVariable = Annotated[str, typer.Option(help="The environment variable that holds the API key.")]
 Concurrency = Annotated[int, typer.Option(min=1, help="Requests in flight.")]
+Timeout = Annotated[float, typer.Option(min=1, help="Seconds that one reply may take.")]
 CachePath = Annotated[Path, typer.Option(help="Where replies are kept: a run that was cut off goes on.")]
 DataDir = Annotated[Path, typer.Option(help="The folder of the public sets.", envvar="DATA_DIR")]
 Seed = Annotated[int, typer.Option(help="Of the draw.")]
@@ -164,11 +166,12 @@ def judge_accuracy_(
     seed: Seed = 0,
     key_variable: KeyVariable = "",
     concurrency: Concurrency = 64,
+    timeout: Timeout = 600.0,
     data_dir: DataDir = Path("../shared/data"),
     cache: CachePath = Path("runs/judge-accuracy.sqlite"),
 ) -> None:
     """Measure a judge endpoint against human labels: agreement by set and label, with intervals."""
-    endpoint = Endpoint(url=url, model=model, key_variable=key_variable, concurrency=concurrency)
+    endpoint = _endpoint(url, model, key_variable, concurrency, timeout)
     for name in set_ or judge_accuracy.LABELLED_SETS:
         labelled, children = judge_accuracy.load_labelled(name, data_dir)
         rows = judge_accuracy.draw(labelled, sample, seed)
@@ -189,11 +192,12 @@ def flip_rate_(
     max_tokens: Annotated[int, typer.Option(min=1, help="Of a reply, thinking included.")] = 260,
     key_variable: KeyVariable = "",
     concurrency: Concurrency = 64,
+    timeout: Timeout = 600.0,
     data_dir: DataDir = Path("../shared/data"),
     cache: CachePath = Path("runs/flip-rate.sqlite"),
 ) -> None:
     """Measure whether a base model follows the policy when it has it in context."""
-    endpoint = Endpoint(url=url, model=model, key_variable=key_variable, concurrency=concurrency)
+    endpoint = _endpoint(url, model, key_variable, concurrency, timeout)
     rows = [p for p in read_rows(prompts_path, Prompt) if p.split == split and p.variant == "plain"]
     drawn = flip_rate.draw(rows, limit, seed)
     grader = load_grader(data_dir)
@@ -202,6 +206,12 @@ def flip_rate_(
             endpoint, replies, drawn, load_policy(policy), grader, max_tokens, lambda: advance(1)
         )
     typer.echo(flip_rate.describe(found, [f"{len(drawn)} prompts of {prompts_path}.", grader.describe()]))
+
+
+def _endpoint(url: str, model: str, key_variable: str, concurrency: int, timeout: float) -> Endpoint:
+    return Endpoint(
+        url=url, model=model, key_variable=key_variable, concurrency=concurrency, timeout_seconds=timeout
+    )
 
 
 def main() -> None:
