@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import ast
 import enum
-import json
 import re
-import sys
 import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
 
+import field_lessons
+import request_fields
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from guard.api import chat, messages, responses
-from guard.api.chat_request import ChatRequest
-from guard.api.completions_request import CompletionRequest
-from guard.api.messages_request import MessagesRequest
-from guard.api.responses_request import ResponsesRequest
-from guard.api.sampling_fields import FORWARDED
 from guard.config import KeySettings, MiddlewareSettings, Settings
 
 FOLDER = Path(__file__).parent
@@ -89,14 +83,9 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInf
 def _table(fields: Iterator[tuple[str, FieldInfo]]) -> str:
     rows = ["| setting | type | default | meaning |", "|---|---|---|---|"]
     for name, field in fields:
-        meaning = _text(field.description)
+        meaning = request_fields.cell(field.description)
         rows.append(f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {meaning} |")
     return "\n".join(rows) + "\n"
-
-
-def _text(docstring: str | None) -> str:
-    """A docstring as the cell of a table."""
-    return " ".join((docstring or "").split()).replace("``", "`").replace("|", "\\|")
 
 
 def _type(annotation: object) -> str:
@@ -135,67 +124,14 @@ def _plain(value: object) -> str:
     return str(value.value) if isinstance(value, enum.Enum) else str(value)
 
 
-class Endpoint(typing.NamedTuple):
-    """What one endpoint does with fields."""
-
-    name: str
-    request: type[BaseModel]
-    forwarded: tuple[str, ...]
-    refused: typing.Mapping[str, str]
-    harmless: typing.Mapping[str, tuple[object, ...]]
-
-    def does(self, field: str) -> str:
-        """With this field."""
-        if field in self.forwarded:
-            return "forwarded"
-        return (
-            "handled" if field in self.request.model_fields else "refused" if field in self.refused else "–"
-        )
-
-    @classmethod
-    def of(cls, path: str, request: type[BaseModel], *forwarded: str) -> typing.Self:
-        """The one whose request this is."""
-        module = sys.modules[request.__module__]
-        return cls(path, request, forwarded, module.REFUSED_HERE, module.HARMLESS_HERE)
-
-
-ANSWERING = (
-    Endpoint.of("/v1/chat/completions", ChatRequest, *FORWARDED, *chat.FORWARDED),
-    Endpoint.of("/v1/completions", CompletionRequest, *FORWARDED),
-    Endpoint.of("/v1/responses", ResponsesRequest, *FORWARDED, *responses.FORWARDED),
-    Endpoint.of("/v1/messages", MessagesRequest, *messages.FORWARDED),
-)
-
-
 def fields() -> str:
     """The page of request fields with the table as the code has it."""
-    honoured = dict.fromkeys(name for endpoint in ANSWERING for name in endpoint.request.model_fields)
-    refused = sorted({name for endpoint in ANSWERING for name in endpoint.refused} - honoured.keys())
-    rows = [
-        f"| field | {' | '.join(f'`{endpoint.name}`' for endpoint in ANSWERING)} | what of it |",
-        f"|---|{'---|' * len(ANSWERING)}---|",
-    ]
-    for name in (*honoured, *refused):
-        cells = [endpoint.does(name) for endpoint in ANSWERING]
-        rows.append(f"| `{name}` | {' | '.join(cells)} | {_told_of(name)} |")
-    return _filled("fields.md", "\n".join(rows) + "\n")
+    return _filled("fields.md", request_fields.table())
 
 
-def _told_of(name: str) -> str:
-    """What is said of a field: its meaning, then why it is refused where it is."""
-    told = [
-        _text(e.request.model_fields[name].description) for e in ANSWERING if name in e.request.model_fields
-    ]
-    accepted: dict[str, dict[str, None]] = {}
-    for endpoint in ANSWERING:
-        if name in endpoint.refused:
-            values = [value for value in endpoint.harmless.get(name, ()) if value is not None]
-            known = accepted.setdefault(endpoint.refused[name], {})
-            known.update(dict.fromkeys(f"`{json.dumps(value)}`" for value in values))
-    for reason, known in accepted.items():
-        nothing = f" ({', '.join(known)})" if known else ""
-        told.append(f"Refused: {reason}{nothing}.")
-    return " ".join(dict.fromkeys(filter(None, told)))
+def lessons() -> str:
+    """The page of field lessons with the tests that name them."""
+    return _filled("field-lessons.md", field_lessons.table())
 
 
 TRICKS = FOLDER.parent / "tests" / "security"
@@ -251,4 +187,5 @@ def _endpoints(test: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 if __name__ == "__main__":
     (FOLDER / "configuration.md").write_text(configuration(), encoding="utf-8")
     (FOLDER / "fields.md").write_text(fields(), encoding="utf-8")
+    (FOLDER / "field-lessons.md").write_text(lessons(), encoding="utf-8")
     (FOLDER / "security.md").write_text(security(), encoding="utf-8")

@@ -1,4 +1,7 @@
-"""The AI SDK with @ai-sdk/openai-compatible, which checks bodies and chunks against a schema (lesson 32)."""
+"""The AI SDK with @ai-sdk/openai-compatible, which checks bodies and chunks against a schema.
+
+Field lesson 32: clients check id and name of every call, in every chunk.
+"""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ async def test_model_settings(tmp_path: Path) -> None:
 
 @pytest.mark.conformance("responses", "refusal")
 async def test_tools_are_not_run_against_the_verdict(tmp_path: Path) -> None:
-    """A call under a refusing thinking never reaches the agent (lesson 15)."""
+    """A call under a refusing thinking never reaches the agent. Field lesson 15."""
     ran: list[str] = []
 
     @function_tool

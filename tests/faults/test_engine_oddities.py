@@ -24,7 +24,7 @@ async def test_an_engine_that_has_no_room_is_told_as_such(
 ) -> None:
     """429 becomes the endpoint's own word for overload, with the seconds to wait where the engine gave them.
 
-    Field lesson 3.1: engines answer 429 and 503 with Retry-After, which clients must see to wait.
+    Engines answer 429 and 503 with Retry-After, which clients must see to wait.
     """
     headers = {} if after is None else {"retry_after": after}
     reply = Reply.json({"error": {"message": "busy"}}, 429, **headers)
@@ -76,7 +76,8 @@ MALFORMED: dict[str, Reply] = {
 async def test_malformed_chunks_are_the_engines_fault(tmp_path: Path, surface: Surface, stream: bool) -> None:
     """502, or an error in the stream and no orderly end; never 500, never a short answer.
 
-    Field lesson 46: an upstream's fault became an empty 200 with finish_reason stop.
+    Field lessons 6, 8 and 46: an upstream's fault became an empty 200 with finish_reason stop, what could not
+    be read was logged as passed, and each endpoint failed in a way of its own.
     """
     replies = iter(MALFORMED.values())
     async with guarded(tmp_path, lambda request: next(replies)) as guard:

@@ -65,7 +65,10 @@ async def test_a_second_thinking_in_its_field_cuts_the_answer_as_well(
 async def test_what_a_stop_sequence_held_back_is_not_released_after_a_cut(
     tmp_path: Path, surface: Surface, stream: bool
 ) -> None:
-    """Text that waits to become a stop sequence is part of what was cut."""
+    """Text that waits to become a stop sequence is part of what was cut.
+
+    Field lesson 17: two checks with different paces disagreed about what may be shown.
+    """
     reply = events(
         {"reasoning": HARMLESS}, {"content": "Step one. EN"}, {"reasoning": "No.\nDecision: refuse\n"}
     )
@@ -148,7 +151,10 @@ async def test_a_verdict_is_read_from_the_thinking_alone(
 async def test_an_engine_that_only_thinks_gives_an_empty_answer(
     tmp_path: Path, surface: Surface, stream: bool
 ) -> None:
-    """The thinking is never shown in place of an answer."""
+    """The thinking is never shown in place of an answer.
+
+    Field lesson 29: a parser that did not fit the template put answers into the reasoning.
+    """
     reply = events({"reasoning": f"Secret. {HARMLESS}"})
     raw = events({"content": f"<think>Secret. {HARMLESS}"})
     replies = iter([reply, raw])
@@ -166,7 +172,10 @@ async def test_an_engine_that_only_thinks_gives_an_empty_answer(
 async def test_a_tool_call_beside_a_refusing_verdict_is_not_released(
     tmp_path: Path, surface: Surface, stream: bool
 ) -> None:
-    """With words that read like a refusal, without any, and before the thinking came."""
+    """With words that read like a refusal, without any, and before the thinking came.
+
+    Field lesson 15: tools ran after the check had already failed.
+    """
     call = {
         "tool_calls": [{"index": 0, "id": "c1", "function": {"name": "buy", "arguments": '{"pills": 9}'}}]
     }

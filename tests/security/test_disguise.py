@@ -236,7 +236,10 @@ PLACES: dict[str, tuple[Surface, Body]] = {
 async def test_every_place_for_text_is_searched(
     tmp_path: Path, surface: Surface, fields: Body, stream: bool
 ) -> None:
-    """Whatever reaches the prompt as text is read by retrieval as well."""
+    """Whatever reaches the prompt as text is read by retrieval as well.
+
+    Field lesson 34: arguments and results of tools were never looked at.
+    """
     async with guarded(tmp_path) as guard:
         assert await _sections(guard, surface, [surface.ask() | fields], stream=stream) == [True]
 

@@ -41,7 +41,10 @@ FORCED: dict[str, Body] = {
 async def test_a_schema_applies_to_the_answer_after_the_thinking(
     tmp_path: Path, surface: Surface, stream: bool
 ) -> None:
-    """The engine is asked to think first whatever the schema is, and the model is told the schema."""
+    """The engine is asked to think first whatever the schema is, and the model is told the schema.
+
+    Field lesson 30: with a schema, engines gave no content, no thinking, or no schema.
+    """
     async with guarded(tmp_path, lambda request: engine_reply('{"a": 1}')) as guard:
         for schema in FORCED.values():
             told = await tell(guard, surface, surface.ask() | surface.schema(schema), stream=stream)
@@ -117,7 +120,10 @@ async def test_a_schema_cannot_write_a_thinking_that_the_prompt_has_opened(tmp_p
 async def test_without_a_parser_the_thinking_has_a_call_without_the_schema(
     tmp_path: Path, surface: Surface, stream: bool
 ) -> None:
-    """A grammar would apply to the thinking, so the model thinks first, and the answer continues it."""
+    """A grammar would apply to the thinking, so the model thinks first, and the answer continues it.
+
+    Field lesson 30: with a schema, engines gave no content, no thinking, or no schema.
+    """
     thinking = engine_reply(f"{HARMLESS}</think>So: ", "")
     replies = iter([thinking, engine_reply('{"a": 1}', "")])
     opened: Body = {"engine": {"thinking_opened": True}}

@@ -63,7 +63,10 @@ async def test_an_answer_that_quotes_the_policy_is_cut_before_it_has(
 async def test_a_quotation_that_comes_letter_by_letter_is_cut_as_well(
     tmp_path: Path, surface: Surface, stream: bool
 ) -> None:
-    """Pieces of a stream hide nothing."""
+    """Pieces of a stream hide nothing.
+
+    Field lesson 5: what was cut between two chunks passed checks of single chunks.
+    """
     reply = engine_reply(list(f"Well. {CLAUSE} And so on."), HARMLESS)
     async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
         told = await tell(guard, surface, surface.ask(HARMFUL), stream=stream)

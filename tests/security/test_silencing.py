@@ -169,7 +169,10 @@ async def test_stop_sequences_do_not_touch_the_thinking(
 async def test_an_answer_against_its_verdict_is_replaced_however_it_is_cut(
     tmp_path: Path, surface: Surface, stream: bool
 ) -> None:
-    """A limit or a stop sequence does not turn help into something that reads like a refusal."""
+    """A limit or a stop sequence does not turn help into something that reads like a refusal.
+
+    Field lessons 11 and 12: streams, or another endpoint, were a way around the check.
+    """
     cuts: list[Body] = [{surface.limit: 3}]
     if surface.stop:
         cuts.append({surface.stop: ["step"]})
@@ -185,7 +188,10 @@ async def test_an_answer_against_its_verdict_is_replaced_however_it_is_cut(
 async def test_an_answer_without_a_thinking_is_not_released(
     tmp_path: Path, surface: Surface, stream: bool
 ) -> None:
-    """Whatever kept the engine from thinking: enforced, nothing of its answer gets out."""
+    """Whatever kept the engine from thinking: enforced, nothing of its answer gets out.
+
+    Field lesson 3: some ways of asking went past all checks without a word.
+    """
     async with guarded(tmp_path, lambda request: engine_reply("Sure: step one.", ""), **ENFORCE) as guard:
         told = await tell(guard, surface, surface.ask(HARMFUL), stream=stream)
         record = (await guard.records())[0]

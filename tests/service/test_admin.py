@@ -82,7 +82,10 @@ async def test_each_route_needs_its_scope(tmp_path: Path, path: str, method: str
 
 
 async def test_a_reload_says_what_changed(tmp_path: Path) -> None:
-    """Reloading an unchanged folder changes nothing; a broken one is 422 with every problem."""
+    """Reloading an unchanged folder changes nothing; a broken one is 422 with every problem.
+
+    Field lesson 55: there was no way to ask for a reload.
+    """
     folder = tmp_path / "policy"
     shutil.copytree(POLICY, folder)
     async with guarded(tmp_path, policies=(folder,)) as guard:

@@ -50,7 +50,10 @@ from tests.guarded import ask, guarded
     ],
 )
 async def test_bad_requests_name_the_field(tmp_path: Path, body: Any, status: int, param: str | None) -> None:
-    """Each bad request gets its status, the field's name, and reaches neither engine nor records."""
+    """Each bad request gets its status, the field's name, and reaches neither engine nor records.
+
+    Field lesson 31: fields were dropped with a 200, or failed without a name.
+    """
     async with guarded(tmp_path) as guard:
         got, _, error = await guard.post(body)
         await_nothing = (guard.calls, await guard.records())
@@ -105,7 +108,10 @@ async def test_compressed_bodies_are_refused(tmp_path: Path) -> None:
 
 
 async def test_an_unknown_policy_is_404_with_a_list(tmp_path: Path) -> None:
-    """A policy that is not served is refused, naming those that are."""
+    """A policy that is not served is refused, naming those that are.
+
+    Field lesson 58: an unknown guard was an arcane 500.
+    """
     async with guarded(tmp_path) as guard:
         status, _, error = await guard.post(ask(), **{"x-guard-policy": "other"})
 

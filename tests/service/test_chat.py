@@ -40,7 +40,10 @@ async def test_an_answer_comes_back_in_openais_shape(tmp_path: Path) -> None:
 
 
 async def test_the_headers_name_request_policy_and_decision(tmp_path: Path) -> None:
-    """Every answer says under which policy it was given and what was decided."""
+    """Every answer says under which policy it was given and what was decided.
+
+    Field lesson 54: nobody knew which policy was in force; here its digest is shown.
+    """
     async with guarded(tmp_path) as guard:
         _, headers, _ = await guard.post(ask())
         record = (await guard.records())[0]
@@ -52,7 +55,10 @@ async def test_the_headers_name_request_policy_and_decision(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("style", ["reasoning", "reasoning_content", "think"])
 async def test_thinking_is_read_in_every_form(tmp_path: Path, style: ReasoningStyle) -> None:
-    """Both reasoning fields and raw tags lead to the same answer, thinking and record."""
+    """Both reasoning fields and raw tags lead to the same answer, thinking and record.
+
+    Field lessons 20 and 26: thinking in the other field was lost, or shown without having been judged.
+    """
     reply = engine_reply("I'm sorry, I can't help with that.", REFUSING, style=style)
     async with guarded(tmp_path, lambda request: reply) as guard:
         body = await guard.chat(HARMFUL)
@@ -83,7 +89,10 @@ async def test_a_stream_ends_with_one_finish_and_one_done(tmp_path: Path) -> Non
 
 
 async def test_usage_comes_once_where_it_was_asked_for(tmp_path: Path) -> None:
-    """With include_usage the last chunk has no choices and the usage; the others say null."""
+    """With include_usage the last chunk has no choices and the usage; the others say null.
+
+    Field lesson 47: usage came twice, or broke the reader.
+    """
     async with guarded(tmp_path) as guard:
         streamed = await guard.stream(stream_options={"include_usage": True})
 
@@ -93,7 +102,10 @@ async def test_usage_comes_once_where_it_was_asked_for(tmp_path: Path) -> None:
 
 
 async def test_stream_headers_say_the_decision_where_thinking_is_hidden(tmp_path: Path) -> None:
-    """Nothing is sent before the decision when the thinking is not shown, so the header can name it."""
+    """Nothing is sent before the decision when the thinking is not shown, so the header can name it.
+
+    Field lessons 13 and 18: streams told nothing of the check, and gateways gathered them up.
+    """
     async with guarded(tmp_path) as guard:
         streamed = await guard.stream(include_reasoning=False)
 

@@ -65,7 +65,7 @@ async def test_a_prompt_is_answered_in_openais_shape(tmp_path: Path) -> None:
 
 
 async def test_thinking_is_never_part_of_the_text(tmp_path: Path) -> None:
-    """field-lessons 28: the shape has no place for thinking, so raw tags are taken out as well."""
+    """Field lesson 28: the shape has no place for thinking, so raw tags are taken out as well."""
     reply = engine_reply("With a whetstone.", HARMLESS, style="think")
     async with guarded(tmp_path, lambda request: reply) as guard:
         _, _, body = await guard.post(ask(), "/completions")
@@ -118,7 +118,7 @@ async def test_every_prompt_has_its_own_answers_and_records(tmp_path: Path, stre
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_the_same_verdict_holds_here(tmp_path: Path, streamed: bool) -> None:
-    """field-lessons 12: no way around the policy by the legacy surface."""
+    """Field lesson 12: no way around the policy by the legacy surface."""
     reply = engine_reply("Sure! Take the following steps.", REFUSING)
     async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
         if streamed:
@@ -183,7 +183,7 @@ async def test_bad_requests_name_the_field(tmp_path: Path, body: Any, status: in
 
 
 async def test_an_engine_that_breaks_off_is_an_exception_in_the_client(tmp_path: Path) -> None:
-    """field-lessons 46: an error frame, no [DONE], and the client raises."""
+    """Field lesson 46: an error frame, no [DONE], and the client raises."""
     size = sum(map(len, chat_events("With a whetstone.", HARMLESS)))
     reply = engine_reply().reset_after(size - 400, RESET)
     async with guarded(tmp_path, lambda request: reply) as guard:

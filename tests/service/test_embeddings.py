@@ -146,7 +146,7 @@ async def test_a_key_is_needed(tmp_path: Path) -> None:
 
 
 async def test_a_client_that_leaves_stops_the_engine(tmp_path: Path) -> None:
-    """field-lessons 38: the engine's connection is dropped."""
+    """Field lesson 38: the engine's connection is dropped."""
     async with embedding(tmp_path, Reply.drop(STALL)) as guard:
         posting = asyncio.create_task(guard.post(ask(), "/embeddings"))
         while not asked_of(guard):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from guard.audit.record import Outcome
 from guard.deliberation.deliberation import Finding
@@ -78,7 +80,10 @@ async def test_no_verdict_twice_is_the_policys_own_refusal(tmp_path: Path, strea
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_answer_against_the_verdict_never_gets_out(tmp_path: Path, stream: bool) -> None:
-    """A thinking that refuses, followed by an answer that complies, is held and replaced."""
+    """A thinking that refuses, followed by an answer that complies, is held and replaced.
+
+    Field lessons 10 and 11: streams let the text out before it was judged.
+    """
     reply = engine_reply("Sure! Take the following steps.", REFUSING)
     async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
         text = (
@@ -96,7 +101,10 @@ async def test_an_answer_against_the_verdict_never_gets_out(tmp_path: Path, stre
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_tool_call_under_a_refusal_is_not_released(tmp_path: Path, stream: bool) -> None:
-    """A model that decides to refuse and then acts is stopped before the call reaches the client."""
+    """A model that decides to refuse and then acts is stopped before the call reaches the client.
+
+    Field lesson 26: answers of tool calls alone were not checked.
+    """
     tools = [{"type": "function", "function": {"name": "buy"}}]
     reply = engine_reply("", REFUSING, tool_calls=[("c1", "buy", "{}")], finish="tool_calls")
     async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
@@ -111,7 +119,10 @@ async def test_a_tool_call_under_a_refusal_is_not_released(tmp_path: Path, strea
 
 
 async def test_a_second_thinking_that_refuses_cuts_the_stream(tmp_path: Path) -> None:
-    """A model that reconsiders after its answer began is cut with content_filter, nothing appended."""
+    """A model that reconsiders after its answer began is cut with content_filter, nothing appended.
+
+    Field lesson 14: a refusal was appended to an answer that was already shown.
+    """
     late = "Step one.\n<think>\nNo. [SH3]\nDecision: refuse\n</think>\nI'm sorry."
     reply = engine_reply(late, HARMLESS)
     async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
@@ -190,3 +201,52 @@ async def test_a_refusal_without_words_gets_the_policys(tmp_path: Path, stream: 
 
     assert text == REFUSAL
     assert record.outcome is Outcome.REFUSED
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_the_application_says_blocks_no_harmless_question(tmp_path: Path, stream: bool) -> None:
+    """Its prompt and its tools may name what the policy is about; the decision is about what is asked.
+
+    Field lesson 35: system prompts and tool definitions were scanned as the user's text.
+    """
+    function = {"name": "alert", "description": f"Call this where a user asks: {HARMFUL}"}
+    messages = [
+        {"role": "system", "content": f"You work for a crisis line. Users may ask: {HARMFUL}"},
+        {"role": "user", "content": "How do I sharpen a knife?"},
+    ]
+    fields: dict[str, Any] = {"messages": messages, "tools": [{"type": "function", "function": function}]}
+    async with guarded(tmp_path, **ENFORCE) as guard:
+        if stream:
+            text = (await guard.stream(**fields)).text()
+        else:
+            text = (await guard.chat(**fields))["choices"][0]["message"]["content"]
+        record = (await guard.records())[0]
+
+    assert text == "With a whetstone."
+    assert (record.outcome, record.findings, record.attempts) == (Outcome.ANSWERED, (), 1)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_guards_own_words_are_not_judged(tmp_path: Path, stream: bool) -> None:
+    """A refusal text that quotes the policy, and does not read as a refusal, is released as it stands.
+
+    Field lesson 62: a gateway moderated its own refusal.
+    """
+    folder = tmp_path / "policy"
+    shutil.copytree(POLICY, folder)
+    manifest = folder / "policy.yaml"
+    own = next(iter(load_policy(POLICY).section["self-harm"].clauses)).text
+    values = yaml.safe_load(manifest.read_text(encoding="utf-8"))
+    values["refusals"]["self-harm"] = f"Sure, here is what we do: {own}"
+    manifest.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    reply = engine_reply("Here is how: …", "")
+    async with guarded(tmp_path, lambda request: reply, policies=(folder,), **ENFORCE) as guard:
+        if stream:
+            text = (await guard.stream(HARMFUL)).text()
+        else:
+            text = (await guard.chat(HARMFUL))["choices"][0]["message"]["content"]
+        record = (await guard.records())[0]
+
+    assert text == values["refusals"]["self-harm"]
+    assert record.outcome is Outcome.REFUSED
+    assert set(record.findings) == {Finding.NO_VERDICT}

@@ -57,7 +57,10 @@ async def test_nobody_listening_is_502(tmp_path: Path) -> None:
 
 
 async def test_a_reset_at_any_byte_is_an_error_and_never_done(tmp_path: Path) -> None:
-    """Wherever the engine's stream breaks off, the client gets an error and no [DONE]."""
+    """Wherever the engine's stream breaks off, the client gets an error and no [DONE].
+
+    Field lesson 46: an upstream's reset became an empty answer that looked whole.
+    """
     offsets = iter(range(1, len(BODY) - len(b"data: [DONE]\n\n"), 37))
     broken = [engine_reply().reset_after(offset) for offset in offsets]
     replies = iter(broken)
@@ -75,7 +78,10 @@ async def test_a_reset_at_any_byte_is_an_error_and_never_done(tmp_path: Path) ->
 
 
 async def test_any_chunking_of_the_engines_bytes_gives_the_same_answer(tmp_path: Path) -> None:
-    """The engine's stream may be cut at every byte, multi-byte characters included."""
+    """The engine's stream may be cut at every byte, multi-byte characters included.
+
+    Field lesson 51: characters cut between two packets became replacement characters.
+    """
     events = b"".join(chat_events("Schärfe 研ぐ 🔪.", "考える。\nDecision: comply\n", style="think"))
     reply = Reply.sse([events[at : at + 1] for at in range(len(events))])
     async with guarded(tmp_path, lambda request: reply) as guard:
@@ -86,7 +92,10 @@ async def test_any_chunking_of_the_engines_bytes_gives_the_same_answer(tmp_path:
 
 
 async def test_silence_is_bridged_by_comments(tmp_path: Path) -> None:
-    """While the thinking is hidden or the engine is slow, a stream gets keep-alive comments."""
+    """While the thinking is hidden or the engine is slow, a stream gets keep-alive comments.
+
+    Field lesson 50: proxies in between cut connections that were silent while the model thought.
+    """
     reply = Reply.sse([Pause(0.5), *chat_events("Hi.", HARMLESS)])
     async with guarded(tmp_path, lambda request: reply, ping_seconds=0.1) as guard:
         streamed = await guard.stream(include_reasoning=False)
@@ -98,7 +107,11 @@ async def test_silence_is_bridged_by_comments(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("phase", ["first byte", "thinking", "answer"])
 async def test_a_client_that_leaves_stops_the_engine(tmp_path: Path, phase: str, stream: bool) -> None:
-    """Whenever the client goes, the engine's connection is dropped and the record says so."""
+    """Whenever the client goes, the engine's connection is dropped and the record says so.
+
+    Field lessons 38, 39, 41 and 42: nobody listened for the client before the first chunk, or behind a
+    middleware, and engines went on for minutes; what was to be written in the background was lost.
+    """
     events = chat_events("With a whetstone.", HARMLESS)
     cut = {"first byte": 0, "thinking": 4, "answer": len(events) - 4}[phase]
     reply = Reply.sse([*events[:cut], STALL])
@@ -109,7 +122,11 @@ async def test_a_client_that_leaves_stops_the_engine(tmp_path: Path, phase: str,
 
 
 async def test_two_hundred_streams_do_not_mix(tmp_path: Path) -> None:
-    """Concurrent streams each get their own marker and nothing of another's."""
+    """Concurrent streams each get their own marker and nothing of another's.
+
+    Field lessons 16, 25 and 49: chunks and thinking of concurrent requests got mixed, or their log rows
+    one id.
+    """
 
     def echo(request: Any) -> Reply:
         marker = request.json["messages"][-1]["content"].rpartition(" ")[2]
@@ -120,5 +137,6 @@ async def test_two_hundred_streams_do_not_mix(tmp_path: Path) -> None:
         records = await guard.records()
 
     assert [s.text() for s in streams] == [f"Answer m{i:03}m ends m{i:03}m." for i in range(200)]
+    assert [s.text("reasoning").split("\n")[0] for s in streams] == [f"About m{i:03}m." for i in range(200)]
     assert all(record.thinking.split()[1].rstrip(".") in record.messages for record in records)
-    assert len(records) == 200
+    assert len({record.id for record in records}) == 200

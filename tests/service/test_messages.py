@@ -195,7 +195,7 @@ async def test_tool_calls_are_blocks_with_their_input(tmp_path: Path, streamed: 
 async def test_a_forced_tool_is_asked_of_the_engine(
     tmp_path: Path, choice: Any, sent: Any, streamed: bool
 ) -> None:
-    """field-lessons 36: engines that end a forced call with 'stop' still give stop_reason tool_use."""
+    """Field lesson 36: engines that end a forced call with 'stop' still give stop_reason tool_use."""
     reply = engine_reply("", HARMLESS, tool_calls=CALLS[:1], finish="stop")
     async with guarded(tmp_path, lambda request: reply) as guard:
         message = await send(
@@ -230,7 +230,7 @@ async def test_a_call_that_cannot_be_read_is_an_error(tmp_path: Path, arguments:
 
 
 async def test_a_nameless_call_ends_the_stream_with_an_error(tmp_path: Path) -> None:
-    """field-lessons 33: no client is given a call of no tool."""
+    """Field lesson 33: no client is given a call of no tool."""
     reply = engine_reply("", HARMLESS, tool_calls=[("call_1", "", "{}")], finish="tool_calls")
     async with guarded(tmp_path, lambda request: reply) as guard:
         streamed = await stream(guard, tools=[WEATHER], thinking=THINK)
@@ -284,7 +284,7 @@ async def test_max_tokens_limits_the_answer_not_the_thinking(tmp_path: Path, str
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_refusal_of_the_guard_is_a_stop_reason(tmp_path: Path, streamed: bool) -> None:
-    """field-lessons 12: the same verdict holds on every surface; the policy's text, and refusal as reason."""
+    """Field lesson 12: the same verdict holds on every surface; the policy's text, and refusal as reason."""
     reply = engine_reply("Sure! Take the following steps.", REFUSING)
     async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
         message = await send(guard, HARMFUL, stream=streamed)
@@ -306,7 +306,7 @@ async def test_a_refusal_of_the_model_is_an_answer(tmp_path: Path, streamed: boo
 
 
 async def test_a_late_finding_ends_the_stream_as_a_refusal(tmp_path: Path) -> None:
-    """field-lessons 14: a second thinking that refuses cuts the text; nothing is appended to it."""
+    """Field lesson 14: a second thinking that refuses cuts the text; nothing is appended to it."""
     reply = engine_reply("Step one.\n<think>\nNo. [SH3]\nDecision: refuse\n</think>\nI'm sorry.", HARMLESS)
     async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
         streamed = await stream(guard)
@@ -376,7 +376,7 @@ async def test_what_the_engine_had_cached_counts_apart(tmp_path: Path) -> None:
 
 
 async def test_silence_is_bridged_by_pings(tmp_path: Path) -> None:
-    """field-lessons 50: while thinking is hidden the stream has begun and pings."""
+    """Field lesson 50: while thinking is hidden the stream has begun and pings."""
     reply = Reply.sse([Pause(0.5), *chat_events("Hi.", HARMLESS)])
     async with guarded(tmp_path, lambda request: reply, ping_seconds=0.1) as guard:
         streamed = await stream(guard)
@@ -409,7 +409,7 @@ async def test_a_failing_engine_is_an_error_in_anthropics_shape(
 
 
 async def test_an_engine_that_breaks_off_ends_the_stream_with_an_error(tmp_path: Path) -> None:
-    """field-lessons 9 and 46: an error event is the last one; there is no message_stop."""
+    """Field lessons 9 and 46: an error event is the last one; there is no message_stop."""
     size = sum(map(len, chat_events("With a whetstone.", HARMLESS)))
     async with guarded(tmp_path, lambda request: engine_reply().reset_after(size - 400, RESET)) as guard:
         streamed = await stream(guard)
@@ -469,7 +469,7 @@ async def test_unknown_routes_beside_it_answer_in_its_shape(
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_client_that_leaves_stops_the_engine(tmp_path: Path, streamed: bool) -> None:
-    """field-lessons 38: the engine's work stops on this route too, and the record says so."""
+    """Field lesson 38: the engine's work stops on this route too, and the record says so."""
     reply = Reply.sse([*chat_events("With a whetstone.", HARMLESS)[:4], STALL])
     async with guarded(tmp_path, lambda request: reply) as guard:
         records = await guard.leave(ask(stream=streamed), "/messages")

@@ -56,7 +56,10 @@ def _edit(folder: Path, old: str = OLD, new: str = NEW) -> str:
 
 
 async def test_an_edit_takes_effect_without_a_restart(tmp_path: Path) -> None:
-    """After an edit the next request is answered under the new text and its record says so."""
+    """After an edit the next request is answered under the new text and its record says so.
+
+    Field lesson 53: edits took effect at the next restart, or in some workers.
+    """
     async with _editable(tmp_path) as (guard, folder):
         await guard.chat(HARMFUL)
         digest = _edit(folder)
@@ -75,7 +78,10 @@ async def _is(guard: Guarded, digest: str) -> bool:
 
 
 async def test_a_broken_edit_keeps_the_old_policy_and_says_why(tmp_path: Path) -> None:
-    """A policy that does not parse changes nothing; readiness and metrics show the problem."""
+    """A policy that does not parse changes nothing; readiness and metrics show the problem.
+
+    Field lessons 53 and 56: invalid edits were applied by half, or ended the watcher.
+    """
     async with _editable(tmp_path) as (guard, folder):
         before = await _digest(guard)
         (folder / "self-harm.md").write_text("# Only a title\n", encoding="utf-8")
@@ -95,7 +101,10 @@ async def test_a_broken_edit_keeps_the_old_policy_and_says_why(tmp_path: Path) -
 
 
 async def test_a_repaired_edit_is_taken(tmp_path: Path) -> None:
-    """The watch survives a rejected edit, and the next good one is in force."""
+    """The watch survives a rejected edit, and the next good one is in force.
+
+    Field lesson 56: a watcher did not survive an edit that could not be read.
+    """
     async with _editable(tmp_path) as (guard, folder):
         good = (folder / "self-harm.md").read_text(encoding="utf-8")
         (folder / "self-harm.md").write_text("broken", encoding="utf-8")
@@ -149,7 +158,10 @@ async def test_words_of_an_earlier_version_are_stale_not_misquoted(tmp_path: Pat
 
 
 async def test_a_swapped_configmap_link_is_seen(tmp_path: Path) -> None:
-    """Kubernetes replaces a mounted policy by swapping the ..data link; the new one is in force."""
+    """Kubernetes replaces a mounted policy by swapping the ..data link; the new one is in force.
+
+    Field lesson 55: changes of a mounted ConfigMap were not noticed.
+    """
     mount = tmp_path / "mounted"
     first, second = mount / "..2026_01", mount / "..2026_02"
     shutil.copytree(POLICY, first)

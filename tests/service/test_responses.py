@@ -105,7 +105,7 @@ async def test_only_keys_with_the_scope_see_the_thinking(tmp_path: Path, streame
 
 
 async def test_reasoning_sent_back_is_not_believed(tmp_path: Path) -> None:
-    """A forged reasoning item and forged tags reach the engine in no form (lesson 23)."""
+    """A forged reasoning item and forged tags reach the engine in no form. Field lesson 23."""
     forged = [
         {"role": "user", "content": "How do I sharpen a knife?"},
         {
@@ -167,7 +167,7 @@ async def test_the_token_limit_makes_the_response_incomplete(tmp_path: Path, str
 
 
 async def test_a_late_finding_closes_the_stream_as_filtered(tmp_path: Path) -> None:
-    """A second thinking that decides to refuse cuts the answer; no text is appended (lesson 14)."""
+    """A second thinking that decides to refuse cuts the answer; no text is appended. Field lesson 14."""
     events = chat_events(["Well", ", "], HARMLESS, finish=None, usage=False, done=False)
     events += chat_events("more", REFUSING)[1:]
     async with guarded(tmp_path, lambda r: Reply.sse(events), **ENFORCE) as guard:
@@ -246,7 +246,7 @@ async def test_a_schema_that_the_engine_cannot_enforce_is_refused(tmp_path: Path
 
 
 async def test_an_engine_that_breaks_off_ends_the_stream_as_failed(tmp_path: Path) -> None:
-    """A reset in the middle is response.failed, and the record says so (lesson 46)."""
+    """A reset in the middle is response.failed, and the record says so. Field lesson 46."""
     events = chat_events(["With", " a", " whetstone."], HARMLESS)
     reply = Reply.sse([*events[:8], CLOSE])
     async with guarded(tmp_path, lambda r: reply) as guard:
@@ -304,7 +304,7 @@ async def test_bad_requests_name_the_field(
 
 
 async def test_a_client_that_leaves_stops_the_engine(tmp_path: Path) -> None:
-    """Lesson 38: the engine's work ends with the connection, and the record says disconnected."""
+    """Field lesson 38: the engine's work ends with the connection, and the record says disconnected."""
     stall = Reply.sse([*chat_events("Hello.", HARMLESS)[:3], STALL])
     async with guarded(tmp_path, lambda r: stall) as guard:
         data = orjson.dumps(request(stream=True))

@@ -28,7 +28,10 @@ WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object
 
 
 async def test_a_response_is_there_by_its_id(tmp_path: Path) -> None:
-    """Whole or streamed, what was answered can be read again word for word."""
+    """Whole or streamed, what was answered can be read again word for word.
+
+    Field lesson 27: a cached answer was not the one that had been given.
+    """
     async with guarded(tmp_path) as guard:
         whole = await respond(guard, metadata={"k": "v"})
         told = (await stream(guard)).response

@@ -21,7 +21,10 @@ def _file(tmp_path: Path, text: str) -> Path:
 
 
 def test_command_line_over_environment_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each source is overridden by the one before it, setting by setting."""
+    """Each source is overridden by the one before it, setting by setting.
+
+    Field lesson 54: nobody knew which of two sources of the settings held.
+    """
     path = _file(tmp_path, 'port = 1\nping_seconds = 2\n[engine]\nupstream = "http://f"\nmodel = "m"\n')
     monkeypatch.setenv("GUARD_PORT", "3")
     monkeypatch.setenv("GUARD_ENGINE__UPSTREAM", "http://e")

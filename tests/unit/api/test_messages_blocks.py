@@ -105,7 +105,7 @@ def test_more_of_a_whole_call_is_an_error_unless_it_says_nothing(arguments: str)
 
 
 def test_a_call_of_no_tool_is_an_error() -> None:
-    """field-lessons 33: a call without a name ends the stream; it is not passed on."""
+    """Field lesson 33: a call without a name ends the stream; it is not passed on."""
     blocks = ContentBlocks("gr-1")
     blocks.add_tools([_call(0)])
 

@@ -105,7 +105,7 @@ def test_a_text_that_knows_other_marks_stays_inside() -> None:
 
 
 def test_the_same_text_is_asked_in_the_same_words() -> None:
-    """field-lessons 37: equal inputs are equal prompts."""
+    """Field lesson 37: equal inputs are equal prompts."""
     assert Judged("x").message() == Judged("x").message()
 
 

@@ -190,7 +190,7 @@ def test_a_call_opens_when_its_name_is_known() -> None:
 
 
 def test_a_call_without_a_name_is_an_error() -> None:
-    """Lesson 33: a nameless call is the engine's fault and ends the response as failed."""
+    """Field lesson 33: a nameless call is the engine's fault and ends the response as failed."""
     with pytest.raises(UpstreamError, match="cannot be understood"):
         told(decided(), call(0, "{}"), finished("tool_calls"))
 
@@ -276,7 +276,7 @@ def _bare(items: list[Data]) -> list[Data]:
 
 @pytest.mark.parametrize("reason", ["stop", "length"])
 def test_streamed_and_whole_answers_are_alike(reason: str) -> None:
-    """Lesson 27: the same events give the same items whether streamed or not."""
+    """Field lesson 27: the same events give the same items whether streamed or not."""
     events: list[Event] = [
         ThinkingText("t"),
         decided(),

@@ -67,7 +67,10 @@ async def test_a_written_record_is_in_the_database(store: AuditStore) -> None:
 
 
 async def test_waiting_records_share_a_transaction(sqlite_store: AuditStore) -> None:
-    """What arrives while a group is written makes the next group, and the histogram hears of each."""
+    """What arrives while a group is written makes the next group, and the histogram hears of each.
+
+    Field lesson 57: rows were written one by one.
+    """
     groups: list[int] = []
     async with writing(sqlite_store, on_batch=lambda seconds, size: groups.append(size)) as writer:
         await asyncio.gather(*map(writer.write, make_records(BATCH + 10)))
@@ -201,7 +204,10 @@ async def test_a_full_spill_file_fails_the_write(sqlite_store: AuditStore, spill
 
 
 async def test_the_background_is_bounded(sqlite_store: AuditStore) -> None:
-    """With no room and no spill file, records are dropped and counted; a write never waits."""
+    """With no room and no spill file, records are dropped and counted; a write never waits.
+
+    Field lesson 57: buffers of log rows grew without bound while the database was slow.
+    """
     async with writing(sqlite_store, mode="background", max_pending=10, deadline=0.05) as writer:
         with locked(sqlite_store):
             for record in make_records(50):
@@ -226,7 +232,10 @@ async def test_the_background_spills_before_it_drops(sqlite_store: AuditStore, s
 
 
 async def test_durable_writes_are_bounded_too(sqlite_store: AuditStore) -> None:
-    """When too many wait already, one more is refused rather than kept in memory."""
+    """When too many wait already, one more is refused rather than kept in memory.
+
+    Field lesson 57: buffers of log rows grew without bound while the database was slow.
+    """
     writer = AuditWriter(sqlite_store, max_pending=5)
     writes = [asyncio.create_task(writer.write(record)) for record in make_records(8)]
     await asyncio.sleep(0)

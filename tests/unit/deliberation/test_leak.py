@@ -28,7 +28,10 @@ def test_a_run_of_hidden_words_is_found_with_its_last_word() -> None:
 
 @given(st.integers(0, len(WORDS) - RUN), st.lists(st.integers(1, 9), max_size=60))
 def test_a_run_is_found_however_the_answer_is_split(start: int, sizes: list[int]) -> None:
-    """Pieces may end anywhere, also inside a word."""
+    """Pieces may end anywhere, also inside a word.
+
+    Field lesson 5: what was cut between two chunks passed checks of single chunks.
+    """
     answer = f"It says: {' '.join(WORDS[start : start + RUN])}, no more."
     pieces = []
     for size in sizes:

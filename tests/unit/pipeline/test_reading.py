@@ -25,7 +25,10 @@ def test_both_names_of_the_reasoning_field_are_thinking(name: str) -> None:
 
 
 def test_tags_inside_content_are_thinking_even_beside_a_reasoning_field() -> None:
-    """A reasoning parser that lets tags through does not leak the thinking; it is read as a second one."""
+    """A reasoning parser that lets tags through does not leak the thinking; it is read as a second one.
+
+    Field lesson 28: text before the opening tag went past the engine's parser.
+    """
     reader = CallReader(thinking_opened=False)
     contents = ["<think>b", "b</think>", "c"]
 

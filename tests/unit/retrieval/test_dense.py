@@ -113,6 +113,9 @@ def test_windows_of_a_long_text_are_whole_sentences(toy: StaticEncoder) -> None:
 
 
 def test_the_bundled_model_knows_what_words_mean(bundled: StaticEncoder) -> None:
-    """Paraphrases without a shared word are nearer than other subjects."""
+    """Paraphrases without a shared word are nearer than other subjects.
+
+    Field lesson 59: nobody noticed that a classifier's weights were broken and its scores constant.
+    """
     rows = bundled.encode(["heal a broken bone", "medical treatment of fractures", "buy a cheap sofa"])
     assert rows[0] @ rows[1] > rows[0] @ rows[2] + 0.1

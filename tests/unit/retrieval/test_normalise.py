@@ -211,7 +211,10 @@ def test_words_of_another_script_stay() -> None:
 
 
 def test_long_texts_are_looked_at_from_both_ends() -> None:
-    """The cap keeps the head and the tail."""
+    """The cap keeps the head and the tail.
+
+    Field lesson 61: a check of one text held up everybody's.
+    """
     text = "start " + "word " * LIMIT + "end"
     assert len(bounded(text)) == LIMIT + 1
     assert bounded(text).startswith("start")
@@ -239,5 +242,8 @@ def test_long_texts_are_looked_at_from_both_ends() -> None:
     ],
 )
 def test_repetition_is_no_trap(text: str) -> None:
-    """Texts made to provoke backtracking are read like any other."""
+    """Texts made to provoke backtracking are read like any other.
+
+    Field lesson 61: a check of one text held up everybody's.
+    """
     assert len(readings(text, LEXICON)) >= 1
