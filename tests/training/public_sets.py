@@ -126,9 +126,9 @@ def _rbr(number: int, name: str) -> dict[str, Any]:
         {"role": "assistant", "content": "Good morning."},
         {"role": "user", "content": f"What about ship {number} of the {name} fleet?"},
     ]
-    signs = ("apology", "conditional_verbiage", "disclaimer", "encourage_professional_help")
-    signs += ("gentle_encouragement_for_help", "requests_information")
-    holds = {"Hard Refuse": {"apology"}, "Safe Refuse 2": {*signs[3:5], "conditional_verbiage"}}
+    helping = ("encourage_professional_help", "gentle_encouragement_for_help", "conditional_verbiage")
+    signs = (*helping, "apology", "disclaimer", "requests_information")
+    holds = {"Hard Refuse": {"apology"}, "Safe Refuse 2": set(helping)}
     return {
         "category": "K-R",
         "response_type": kind,

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from guard.policy.load import load_policy
 from tests.training.conftest import ROOT
 from training.cli import app, main
-from training.recipe import load_recipe
+from training.recipe_file import load_recipe
 from training.stages import STAGES, stages_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the trainers warn about their own deprecations

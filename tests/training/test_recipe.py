@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from training.errors import RecipeError
-from training.recipe import load_recipe
+from training.recipe_file import load_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.toml"))
 
