@@ -216,12 +216,42 @@ async def test_continuing_an_assistant_message(served: Served) -> None:
 
 
 async def test_fields_beyond_openai(served: Served) -> None:
-    """Another field is accepted, or refused with its name."""
-    if "top_k" not in served.can.lacks:
-        assert text(await served.ask(top_k=5, include_reasoning=True, no_such_field=1))
-    else:
-        with pytest.raises(InvalidRequest, match="top_k"):
-            await served.ask(top_k=5)
+    """Each is accepted, or refused with its name; what even vLLM does not know it drops without a word."""
+    fields: dict[str, Any] = {
+        "top_k": 5,
+        "min_p": 0.1,
+        "repetition_penalty": 1.1,
+        "cache_salt": "c2FsdA==",
+        "priority": 0,
+    }
+    for name, value in fields.items():
+        if name in served.can.lacks:
+            with pytest.raises(InvalidRequest, match=name):
+                await served.ask(**{name: value})
+        else:
+            assert text(await served.ask(**{name: value}))
+    assert text(await served.ask(chat_template_kwargs={"date_string": "26 Jul 2026"}))
+    if served.kind == "vllm":
+        assert text(await served.ask(include_reasoning=True, no_such_field=1))
+
+
+async def test_fields_that_change_nothing(served: Served) -> None:
+    """A greedy answer is the same with and without what the engine does nothing with."""
+    plain = text(await served.ask())
+    unused: dict[str, Any] = {"reasoning_effort": "low", "parallel_tool_calls": False}
+    for name, value in unused.items():
+        if name in served.can.lacks:
+            assert text(await served.ask(**{name: value})) == plain, name
+
+
+async def test_token_probabilities(served: Served) -> None:
+    """They come where the table says so, and their tokens join to the text."""
+    chunks = await served.ask(logprobs=True, top_logprobs=2)
+    told = [c["logprobs"] for chunk in chunks for c in chunk["choices"] if c.get("logprobs")]
+    joined = b"".join(bytes(entry["bytes"]) for one in told for entry in one["content"])
+
+    assert bool(told) is ("logprobs" not in served.can.lacks)
+    assert not told or joined.decode().startswith(text(chunks))
 
 
 async def test_a_request_without_messages_is_the_callers_mistake(served: Served) -> None:

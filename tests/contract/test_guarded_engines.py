@@ -158,6 +158,34 @@ async def test_sampling_that_the_engine_ignores_is_said(transformers: Serving) -
     assert raw.headers["x-guard-not-applied"] == "seed, temperature"
 
 
+async def test_what_an_engine_does_not_take_is_refused(transformers: Serving) -> None:
+    """Token probabilities and a salt for the cache are a 400 naming the field, not an answer without them."""
+    async with _client(transformers) as client:
+        asked: list[Any] = [{"logprobs": True}, {"extra_body": {"cache_salt": "c2FsdA=="}}]
+        for fields in asked:
+            with pytest.raises(BadRequestError) as refused:
+                await client.chat.completions.create(model="default", messages=HELLO, **fields)
+            assert refused.value.param in {"logprobs", "cache_salt"}
+
+
+async def test_token_probabilities_of_vllm_join_to_the_answer(vllm: Serving) -> None:
+    """Byte for byte, streamed and whole, with the fields of vLLM's own beside them."""
+    extras = {"top_k": 5, "min_p": 0.01, "repetition_penalty": 1.05, "cache_salt": "c2FsdA=="}
+    ask: Any = {"model": "default", "messages": HELLO, "max_tokens": 24, "temperature": 0}
+    ask |= {"logprobs": True, "top_logprobs": 2, "extra_body": extras}
+    async with _client(vllm) as client:
+        whole = (await client.chat.completions.create(**ask)).choices[0]
+        stream = await client.chat.completions.create(**ask, stream=True)
+        chunks = [chunk.choices[0] async for chunk in stream]
+
+    assert whole.logprobs is not None
+    told = whole.logprobs.content or []
+    streamed = [t for choice in chunks if choice.logprobs for t in choice.logprobs.content or ()]
+    assert b"".join(bytes(token.bytes or ()) for token in told).decode() == whole.message.content
+    assert [token.token for token in streamed] == [token.token for token in told]
+    assert all(len(token.top_logprobs) == 2 for token in told)
+
+
 async def test_parse_on_vllm(vllm: Serving) -> None:
     """The grammar holds for the answer of a model that was left free to think before it."""
     async with _client(vllm) as client:
