@@ -196,7 +196,7 @@ class Evaluate(_Settings):
     guard: Endpoint | None = None
     """A running guard, which puts the policy into prompts by itself. Its key needs the scope ``reasoning``
     for verdicts and citations to be read."""
-    limits: dict[str, Count] = {}
+    limits: dict[EvaluationSet, Count] = {}
     """Prompts of a set that are asked, a fixed draw; all where it is not listed. A prompt is drawn with all
     its forms (templates, encodings). The report says so."""
     max_tokens: Count = 200
