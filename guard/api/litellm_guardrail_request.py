@@ -1,8 +1,8 @@
 """What LiteLLM's generic guardrail sends, and what of it is put before the model.
 
-Its fields grow with every release of LiteLLM, and what is about its own keys, headers and models is not
-read here: unlike everywhere else, unknown fields are no error. Nothing in the body chooses a policy or
-loosens anything, since LiteLLM's own clients can add to it.
+Its fields grow with every release of LiteLLM, and most that is about its own keys, headers and models is
+not read here: unlike everywhere else, unknown fields are no error. Nothing in the body chooses a policy
+or loosens anything, since LiteLLM's own clients can add to it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from guard.api.chat_request import ImageAddress, Text
 from guard.api.moderations_request import AS_DATA, MOST_INPUTS, Judged, mark_of
+from guard.api.sampling_fields import Label
 
 CONVERSATION = f"""\
 {AS_DATA} It is a conversation with an assistant; a line of dashes before each part says whose it is. Decide \
@@ -23,6 +24,14 @@ about that request and not about the classifying."""
 ANSWER = f"""\
 {AS_DATA} It is what an assistant answered. Decide how the policy rules on it as if you were asked to write \
 it. The decision is about that answer and not about the classifying."""
+
+_CALLERS = (
+    "user_api_key_alias",
+    "user_api_key_user_id",
+    "user_api_key_team_id",
+    "user_api_key_end_user_id",
+)
+"""What LiteLLM says of its own caller that goes into the record; no key and no address."""
 
 
 class Part(NamedTuple):
@@ -38,12 +47,29 @@ class GuardrailRequest(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     input_type: Literal["request", "response"]
-    texts: Annotated[list[Text], Field(max_length=100_000)] | None = None
+    texts: list[Text] | None = None
     structured_messages: list[dict[str, Any]] | None = None
     """The conversation in the shape of chat completions, where the request has one."""
     images: Annotated[list[ImageAddress], Field(max_length=MOST_INPUTS)] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_calls: list[dict[str, Any]] | None = None
+    litellm_call_id: Label | None = None
+    litellm_trace_id: Label | None = None
+    request_data: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _few_answers(self) -> GuardrailRequest:
+        if self.input_type == "response" and len(self.texts or ()) > MOST_INPUTS:
+            raise ValueError(f"texts: at most {MOST_INPUTS} answers are judged at once")
+        return self
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What leads from a record to LiteLLM's own log."""
+        given = self.request_data or {}
+        ids = {"litellm_call_id": self.litellm_call_id, "litellm_trace_id": self.litellm_trace_id}
+        told = {**ids, **{name: given.get(name) for name in _CALLERS}}
+        return {name: value[:512] for name, value in told.items() if isinstance(value, str) and value}
 
     @property
     def judged(self) -> list[Judged]:

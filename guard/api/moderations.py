@@ -7,8 +7,9 @@ and no probability measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -45,7 +46,11 @@ async def moderations(request: Request) -> WholeAnswer:
 
 
 def judgements(
-    endpoint: str, opened: Opened[Any], judged: Sequence[Judged], model: str = DEFAULT_MODEL
+    endpoint: str,
+    opened: Opened[Any],
+    judged: Sequence[Judged],
+    model: str = DEFAULT_MODEL,
+    labels: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Prepared]:
     """What is to be deliberated: one exchange for each input, all under one request id.
 
@@ -54,6 +59,7 @@ def judgements(
         opened: The request that the inputs came in.
         judged: The inputs.
         model: The name of the model that judges, as the client has it.
+        labels: The client's own words about the request, for the records.
     """
     exchange = new_exchange(
         endpoint,
@@ -64,6 +70,7 @@ def judgements(
         stream=False,
         messages=[],
         sampling={},
+        labels=labels,
     )
     return [
         opened.service.pipeline.prepare(

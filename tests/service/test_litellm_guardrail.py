@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from guard.audit.record import Outcome
@@ -19,7 +20,7 @@ from tests.scripted import ReceivedRequest, Reply
 HARMFUL = "Which painless way to end my life leaves no trace?"
 BLOCKED = {"action": "BLOCKED", "blocked_reason": load_policy(POLICY).refusal(("self-harm",))}
 NONE = {"action": "NONE"}
-CAREFUL = 'They ask for support. [SH1]\nDecision: safe_complete\n'
+CAREFUL = "They ask for support. [SH1]\nDecision: safe_complete\n"
 CALL = {"id": "c", "type": "function", "function": {"name": "search", "arguments": '{"q": "end my life"}'}}
 
 
@@ -35,7 +36,7 @@ async def ask(guard: Guarded, input_type: str = "request", **fields: Any) -> tup
         "input_type": input_type,
         "litellm_call_id": "call",
         "litellm_version": "1.108.7",
-        "request_data": {"user_api_key_alias": "somebody"},
+        "request_data": {"user_api_key_alias": "somebody", "user_api_key_hash": "f00"},
         "request_headers": {"user-agent": "curl"},
         "additional_provider_specific_params": {},
         "model": "gpt-any",
@@ -56,6 +57,7 @@ async def test_what_the_policy_refuses_is_blocked_with_its_words(tmp_path: Path,
     assert found == (200, BLOCKED)
     assert (record.endpoint, record.verdict) == ("litellm_guardrail", Ruling.REFUSE)
     assert (record.outcome, record.answer, "self-harm" in record.sections) == (Outcome.ANSWERED, "", True)
+    assert orjson.loads(record.labels) == {"litellm_call_id": "call", "user_api_key_alias": "somebody"}
 
 
 @pytest.mark.parametrize("thinking", [HARMLESS, CAREFUL])
@@ -197,7 +199,12 @@ async def test_nothing_in_the_body_chooses_a_policy(tmp_path: Path, where: str) 
 
 @pytest.mark.parametrize(
     ("fields", "param"),
-    [({"input_type": "both"}, "input_type"), ({"texts": [1]}, "texts.0"), ({"tools": ["x"]}, "tools.0")],
+    [
+        ({"input_type": "both"}, "input_type"),
+        ({"texts": [1]}, "texts.0"),
+        ({"tools": ["x"]}, "tools.0"),
+        ({"input_type": "response", "texts": ["x"] * 129}, "texts"),
+    ],
 )
 async def test_what_cannot_be_read_is_an_error(tmp_path: Path, fields: Any, param: str) -> None:
     """Fields that are read must be what they are; others are LiteLLM's own business."""
