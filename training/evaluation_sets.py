@@ -56,7 +56,7 @@ def load_set(name: str, data_dir: Path) -> Loaded:
         raise DataError(f"unknown evaluation set {name!r}; known: {', '.join(SETS)}")
     try:
         return SETS[name](data_dir)
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise DataError(f"evaluation set {name!r} cannot be read under {data_dir}: {error}") from error
 
 
