@@ -226,7 +226,9 @@ class _Call:
             raise ConnectionResetError("nobody is there to read the response")
         match message["type"]:
             case "http.response.start" if not self.status:
-                self.headers = Headers(raw=list(message.get("headers", ())))
+                self.headers = Headers(
+                    raw=[(name.lower(), value) for name, value in message.get("headers", ())]
+                )
                 self.status = message["status"]
             case "http.response.body" if self.status and not self._complete:
                 await self._take(message.get("body", b""), more=message.get("more_body", False))

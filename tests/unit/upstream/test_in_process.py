@@ -133,7 +133,7 @@ async def test_an_app_without_room_says_when_to_try_again(
     engine: ScriptedApp, upstream: InProcessUpstream
 ) -> None:
     """Retry-After is read in any case of its name."""
-    engine.script(Reply.json({"error": {"message": "busy"}}, 429, retry_after="7"))
+    engine.script(Reply.json({"error": {"message": "busy"}}, 429, Retry_After="7"))
 
     error = await failure(upstream)
 
