@@ -54,7 +54,7 @@ class AssistantMessage(TypedDict):
 
 def _role(value: Any) -> str | None:
     role = value.get("role") if isinstance(value, dict) else None
-    return f"~{role}" if role in {"system", "user", "assistant"} else None
+    return f"~{role}" if role in ("system", "user", "assistant") else None
 
 
 AnyMessage = Annotated[
