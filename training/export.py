@@ -2,7 +2,7 @@
 
 Reads the newest trained model (``rl/model``, else ``sft/model``), the stage manifests and the evaluation
 report. Writes into the recipe's ``export.out``: ``adapter_model.safetensors`` (bfloat16),
-``adapter_config.json``, ``model-card.json``, ``report.md``. The adapter loads into vLLM
+``adapter_config.json``, ``model-card.json``, ``report.md``, ``report.html``. The adapter loads into vLLM
 (``--enable-lora --lora-modules guard=DIR``) and, merged by :func:`merge`, into any engine.
 """
 
@@ -46,9 +46,10 @@ def export(recipe: Recipe, policy: Policy) -> dict[str, Any]:
     out = recipe.export.out
     out.mkdir(parents=True, exist_ok=True)
     size = write_adapter(model, out, recipe.export.base)
-    report = recipe.run_dir / "evaluation" / "report.md"
-    if report.exists():
-        shutil.copyfile(report, out / "report.md")
+    for name in ("report.md", "report.html"):
+        report = recipe.run_dir / "evaluation" / name
+        if report.exists():
+            shutil.copyfile(report, out / name)
     write_json(out / "model-card.json", card(recipe, policy, stage))
     return {"stage": stage, "adapter_bytes": size, "out": str(out)}
 

@@ -100,5 +100,6 @@ def test_a_miniature_recipe_runs_from_prompts_to_export(tiny: Path, tmp_path: Pa
     assert card["metrics"]["sft"]["validation"]["verdict given"]["of"] > 0
     assert str(tmp_path) not in json.dumps(card)
     assert (tmp_path / "out" / "adapter_model.safetensors").stat().st_size > 0
+    assert "<svg" in (tmp_path / "out" / "report.html").read_text()
     second = CliRunner().invoke(app, ["run", str(path)], catch_exceptions=False)
     assert second.output.count("is up to date") == len(stages_of(recipe))
