@@ -25,7 +25,7 @@ from training.export import merge
 from training.files import read_rows
 from training.recipe import Endpoint
 from training.recipe_file import load_recipe
-from training.records import Prompt
+from training.records import Prompt, Split
 from training.refusal_grader import load_grader
 from training.stages import STAGES, run_stage, stages_of, up_to_date
 
@@ -185,7 +185,7 @@ def flip_rate_(
     prompts_path: Annotated[Path, typer.Argument(metavar="PROMPTS", help="prompts.jsonl of a run.")],
     url: Url,
     model: Model,
-    split: Annotated[str, typer.Option(help="Which of its rows: train or validation.")] = "validation",
+    split: Annotated[Split, typer.Option(help="Which of its rows.")] = "validation",
     limit: Annotated[int | None, typer.Option(min=1, help="Prompts drawn; all if absent.")] = None,
     seed: Seed = 0,
     policy: Annotated[Path, typer.Option(help="The policy's folder.")] = Path("specs/default"),
