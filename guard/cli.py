@@ -1,4 +1,4 @@
-"""The command line: ``guard serve``, ``guard log``, ``guard policy``, ``guard key``."""
+"""The command line: ``guard serve``, ``guard try``, ``guard log``, ``guard policy``, ``guard key``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,15 +95,39 @@ def serve(
         "enforcement": {"mode": mode},
         "audit": {"database": database},
     }
+    with _reported(), asyncio.Runner(loop_factory=_loop) as runner:
+        failed = runner.run(_serve(load_settings(config, **_given(overrides))))
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("try")
+def try_(
+    upstream: Annotated[str | None, Opt(help="Base URL of a running OpenAI-compatible engine.")] = None,
+    model: Annotated[str | None, Opt(help="The upstream's model name.")] = None,
+    config: Annotated[Path | None, Opt(help="TOML file with settings.", envvar="GUARD_CONFIG")] = None,
+) -> None:
+    """Ask the engine two questions, and say whether its thinking, decision and answer can be read."""
+    from guard.config import load_settings
+    from guard.trial import report
+
+    overrides = _given({"engine": {"upstream": upstream, "model": model}})
+    with _reported(), asyncio.Runner(loop_factory=_loop) as runner:
+        faults = runner.run(report(load_settings(config, **overrides), console))
+    for fault in dict.fromkeys(faults):
+        errors.print(f"[bold red]guard:[/] {escape(fault)}", soft_wrap=True)
+    if faults:
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[None]:
+    """Say what went wrong on purpose in one line, and end with status 1."""
     try:
-        settings = load_settings(config, **_given(overrides))
-        with asyncio.Runner(loop_factory=_loop) as runner:
-            failed = runner.run(_serve(settings))
+        yield
     except GuardError as error:
         errors.print(f"[bold red]guard:[/] {_plain(error)}")
         raise typer.Exit(1) from None
-    if failed:
-        raise typer.Exit(1)
 
 
 def _given(overrides: dict[str, Any]) -> dict[str, Any]:
