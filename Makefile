@@ -3,6 +3,8 @@
 #   make test      everything CI checks
 #   make check     format, lint, types, import contracts: before every commit
 #   make unit      the fast tests
+#   make clients   the clients, and whether docs/conformance.md says what became of them
+#   make conformance  the same, and writes the page
 #   make bench     throughput and latency beside a bare relay, retrieval, audit
 #   make xstest    all 450 XSTest prompts through a guard that is being served
 
@@ -10,14 +12,16 @@ PYTHON ?= python3
 VENV   ?= .venv
 VLLM   ?= .venv-vllm
 LITELLM ?= .venv-litellm
+GARAK  ?= .venv-garak
 PORT   ?= 8080
 BASE    = models/smollm2-135m-instruct
 MODEL   = models/smollm2-135m-guard
 ADAPTER = deploy/embedded
 ARGS   ?=
+NODE    = tests/clients/node/node_modules
 BIN     = $(VENV)/bin
 
-.PHONY: serve test check unit clients engines bench xstest
+.PHONY: serve test check unit clients conformance engines bench xstest
 
 serve: $(VENV)/.embedded $(MODEL)/config.json
 	@exec $(BIN)/guard serve --config $(ADAPTER)/guard.toml --model $(MODEL) --port $(PORT) $(ARGS)
@@ -32,10 +36,13 @@ check: $(VENV)/.dev
 
 unit: $(VENV)/.dev $(BASE)/config.json
 	@tests/system_packages.sh postgresql
-	$(BIN)/pytest -q -n auto -m "not engine and not slow"
+	$(BIN)/pytest -q -n auto -m "not engine and not slow" --ignore tests/clients
 
-clients: $(VENV)/.dev $(LITELLM)/.ready
-	LITELLM=$(abspath $(LITELLM)/bin/litellm) $(BIN)/pytest -q tests/clients/test_litellm_proxy.py
+clients: PAGE = check
+conformance: PAGE = write
+clients conformance: $(VENV)/.dev $(NODE)/.package-lock.json $(LITELLM)/.ready $(GARAK)/.ready
+	LITELLM=$(abspath $(LITELLM)/bin/litellm) GARAK=$(abspath $(GARAK)/bin/garak) \
+	$(BIN)/pytest -q -n auto --dist loadfile tests/clients --conformance=$(PAGE)
 
 engines: $(VENV)/.dev $(VLLM)/.ready $(BASE)/config.json
 	VLLM_PYTHON=$(abspath $(VLLM)/bin/python) $(BIN)/pytest -q -m "engine and not slow"
@@ -65,7 +72,7 @@ $(VENV)/.embedded: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: $(VENV)/.embedded
 	@echo "==> installing what tests and training need"
-	@$(BIN)/python -m pip install -q -e '.[dev,embedded,training]'
+	@$(BIN)/python -m pip install -q -e '.[dev,embedded,training,evaluation]'
 	@touch $@
 
 $(VLLM)/.ready: tests/contract/install_vllm.sh
@@ -76,6 +83,16 @@ $(VLLM)/.ready: tests/contract/install_vllm.sh
 $(LITELLM)/.ready: tests/clients/install_litellm_proxy.sh
 	@echo "==> installing the LiteLLM proxy into $(LITELLM)"
 	@tests/clients/install_litellm_proxy.sh $(LITELLM) $(PYTHON)
+	@touch $@
+
+$(GARAK)/.ready: tests/clients/install_garak.sh
+	@echo "==> installing garak into $(GARAK)"
+	@tests/clients/install_garak.sh $(GARAK) $(PYTHON)
+	@touch $@
+
+$(NODE)/.package-lock.json: tests/clients/node/package-lock.json | $(VENV)/.dev
+	@echo "==> installing the JavaScript clients"
+	@cd tests/clients/node && $(abspath $(BIN)/npm) ci --silent
 	@touch $@
 
 $(BASE)/config.json: | $(VENV)/.embedded

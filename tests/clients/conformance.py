@@ -69,9 +69,16 @@ CLIENTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "completions": (),
         "embeddings": (),
     },
-    "litellm": {**_OPENAI, "messages": ()},
-    "inspect-ai": {"chat/completions": _ONLY_WHOLE},
-    "garak": {"chat/completions": (*_ONLY_WHOLE, "thinking", "tools", "structured output", "refusal")},
+    "litellm": {
+        **{name: () for name in _OPENAI if name != "models"},
+        "responses": ("abort",),  # it fetches whole what it then streams
+        "messages": (),
+    },
+    "inspect-ai": {
+        "chat/completions": ("abort", "storing"),
+        "responses": ("abort", "stored responses", "background"),
+    },
+    "garak": {"chat/completions": (*_ONLY_WHOLE, "thinking", "tools", "structured output")},
 }
 """Columns of the table: the endpoints that a client calls, each with the features it cannot ask for."""
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -158,6 +159,46 @@ async def response_errors(url: str, key: str) -> Any:
 
 
 @case
+async def response_tools(url: str, key: str) -> Any:
+    """A tool's call, streamed and whole, and the answer on top of the stored response that called."""
+    timer = [{"type": "function", "name": "timer", "parameters": TIMER, "strict": False}]
+    events = await every(respond(url, key, tools=timer, stream=True))
+    first = await respond(url, key, tools=timer)
+    called = first.output[-1]
+    result = {"type": "function_call_output", "call_id": called.call_id, "output": "done"}
+    second = await respond(url, key, input=[result], previous_response_id=first.id)
+    streamed = events[-1].response.output[-1]
+    return {
+        "calls": [(call.call_id, call.name, call.arguments) for call in (streamed, called)],
+        "text": second.output[-1].content[0].text,
+    }
+
+
+@case
+async def response_structured(url: str, key: str) -> Any:
+    """The kind and the text of a response under a schema."""
+    form = {"type": "json_schema", "name": "step", "strict": True, "schema": SCHEMA}
+    part = (await respond(url, key, text={"format": form})).output[-1].content[0]
+    return [part.type, part.text if part.type == "output_text" else part.refusal]
+
+
+@case
+async def response_broken(url: str, key: str) -> Any:
+    """A response that does not end as it should; of a model it does not know, LiteLLM asks for it whole."""
+    return await failure(every(respond(url, key, stream=True)))
+
+
+@case
+async def messages(url: str, key: str) -> Any:
+    """A message in Anthropic's shape, whole and the events of a streamed one."""
+    asked = {"model": "anthropic/default", "messages": MESSAGES, "max_tokens": 100}
+    where = {"api_base": url.removesuffix("/v1"), "api_key": key}
+    whole = await litellm.anthropic.messages.acreate(**asked, **where)
+    stream = await litellm.anthropic.messages.acreate(**asked, **where, stream=True)
+    return [whole["content"], b"".join([part async for part in stream]).decode()]
+
+
+@case
 async def completions(url: str, key: str) -> Any:
     """A completed prompt, whole and streamed."""
     asked = {"model": "text-completion-openai/default", "prompt": "How?", "max_retries": 0}
@@ -189,7 +230,11 @@ async def main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr
     while line := await asyncio.to_thread(sys.stdin.readline):
         name, url, key = line.split()
-        print(json.dumps(await CASES[name](url, key)), file=answers, flush=True)
+        try:
+            answer = {"seen": await CASES[name](url, key)}
+        except Exception:
+            answer = {"failed": traceback.format_exc()}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

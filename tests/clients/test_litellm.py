@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pytest
 
 from tests.clients.engines import (
@@ -22,6 +19,7 @@ from tests.clients.engines import (
     stalling,
     using_a_tool,
 )
+from tests.clients.standing import Saw, standing
 from tests.guarded import HARMLESS, REFUSING, engine_reply, guarded
 
 LITELLM = os.environ.get("LITELLM", "")
@@ -35,26 +33,9 @@ pytestmark = [
 STEP = '{"tool": "whetstone", "minutes": 5}'
 
 
-Saw = Callable[..., Awaitable[Any]]
-"""What the client saw, by case, address and key."""
-
-
 @pytest.fixture(scope="module", name="saw")
 def _saw() -> Iterator[Saw]:
-    """One process for all cases, in LiteLLM's own environment: it pins other versions than ours."""
-    command = [Path(LITELLM).with_name("python"), Path(__file__).with_name("litellm_client.py")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        questions, answers = process.stdin, process.stdout
-
-        def ask(case: str, url: str, key: str) -> Any:
-            print(case, url, key, file=questions, flush=True)
-            return orjson.loads(answers.readline())
-
-        async def saw(case: str, url: str, key: str = "none") -> Any:
-            return await asyncio.to_thread(ask, case, url, key)
-
+    with standing(Path(LITELLM).with_name("python"), "litellm_client.py") as saw:
         yield saw
 
 
@@ -185,6 +166,55 @@ async def test_background_responses_are_refused(tmp_path: Path, saw: Saw) -> Non
 
     assert background["kind"] == "BadRequestError"
     assert "background" in background["message"]
+
+
+@pytest.mark.conformance("responses", "tools", "tools in a stream", "stored responses")
+async def test_a_tool_loop_over_stored_responses(tmp_path: Path, saw: Saw) -> None:
+    """A call is answered by its id on top of the response that called, which the guard has kept."""
+    async with guarded(tmp_path, using_a_tool) as guard:
+        loop = await saw("response_tools", guard.url)
+
+    assert loop == {"calls": [list(TIMER)] * 2, "text": "The timer runs."}
+
+
+@pytest.mark.parametrize(
+    ("thinking", "kind"),
+    [
+        pytest.param(
+            *(HARMLESS, "output_text"), marks=pytest.mark.conformance("responses", "structured output")
+        ),
+        pytest.param(*(REFUSING, "refusal"), marks=pytest.mark.conformance("responses", "refusal")),
+    ],
+)
+async def test_a_structured_response(tmp_path: Path, saw: Saw, thinking: str, kind: str) -> None:
+    """A response under a schema holds its JSON, or where the guard refuses the refusal."""
+    reply = engine_reply(STEP, thinking)
+    async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
+        found = await saw("response_structured", guard.url)
+        record = (await guard.records())[0]
+
+    assert found == [kind, record.answer]
+
+
+@pytest.mark.conformance("responses", "broken stream")
+async def test_a_broken_response_is_an_error(tmp_path: Path, saw: Saw) -> None:
+    """A response that breaks off is an exception for the application, not a short answer."""
+    async with guarded(tmp_path, breaking_off) as guard:
+        error = await saw("response_broken", guard.url)
+
+    assert "lost in the middle" in error["message"]
+
+
+@pytest.mark.conformance("messages", "answer", "stream")
+async def test_messages(tmp_path: Path, saw: Saw) -> None:
+    """The anthropic prefix speaks to /v1/messages, whole and streamed."""
+    async with guarded(tmp_path) as guard:
+        content, events = await saw("messages", guard.url)
+        endpoints = {record.endpoint for record in await guard.records()}
+
+    assert content == [{"type": "text", "text": "With a whetstone."}]
+    assert events.endswith('data: {"type":"message_stop"}\n\n')
+    assert endpoints == {"messages"}
 
 
 @pytest.mark.conformance("completions", "answer", "stream")
