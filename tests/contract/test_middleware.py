@@ -27,7 +27,7 @@ from tests.process import ROOT
 
 MODEL = Path(os.environ.get("GUARD_TEST_MODEL", ROOT / "models" / "smollm2-135m-instruct")).absolute()
 VLLM_PYTHON = os.environ.get("VLLM_PYTHON", "")
-START_SECONDS = 500
+START_SECONDS = 900
 HELLO: Any = [{"role": "user", "content": "How do I sharpen a kitchen knife?"}]
 
 pytestmark = [
