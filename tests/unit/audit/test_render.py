@@ -55,6 +55,7 @@ def attacked(text: str = ATTACK) -> Record:
         tool_calls=text,
         finish_reason=text,
         error=text,
+        labels=text,
     )
     start = len(text) + 1
     return replace(
@@ -108,6 +109,7 @@ def test_detail_shows_clauses_as_they_were(columns: bool) -> None:
         "you can talk to someone now",
         "default version 1",
         "1,250 ms, first token 310 ms",
+        '{"user":"u-1"}',
         "812 in, 164 out",
     ):
         assert part in shown, part
@@ -173,8 +175,9 @@ def test_json_has_the_keys_of_a_record(record: Record) -> None:
 
 
 def test_json_holds_messages_as_values() -> None:
-    """Messages and tool calls need no second parsing; text that is no JSON stays text."""
+    """Messages, tool calls and labels need no second parsing; text that is no JSON stays text."""
     value = to_json(make_record(tool_calls='[{"id":"1"}]'))
+    assert value["labels"] == {"user": "u-1"}
     assert value["messages"][0]["content"] == "How many pills are too many?"
     assert value["tool_calls"] == [{"id": "1"}]
     assert to_json(make_record(messages="{broken"))["messages"] == "{broken"
