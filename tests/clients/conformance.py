@@ -60,9 +60,9 @@ _ONLY_WHOLE = ("stream", "usage in a stream", "tools in a stream", "broken strea
 CLIENTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "openai-python": _OPENAI,
     "openai-node": _OPENAI,
-    "openai-agents": {"responses": ("background",)},
-    "anthropic": {"messages": ()},
-    "AI SDK": {"chat/completions": ("storing",), "completions": (), "embeddings": ()},
+    "openai-agents": {"chat/completions": (), "responses": ("background",)},
+    "anthropic": {"messages": (), "models": ()},
+    "@ai-sdk/openai-compatible": {"chat/completions": ("storing",), "completions": (), "embeddings": ()},
     "langchain-openai": {
         "chat/completions": ("thinking",),
         "responses": (),
@@ -111,7 +111,7 @@ the real client in front of a real guard with a scripted engine:
 
 - **works**: the client gets what it asks for, in its own types;
 - **refused**: the guard declines with 400 and the field's name, and the client raises its own error;
-- **–**: not applicable, the client has no way to ask for it;
+- **–**: not applicable, the client as it is used here has no way to ask for it;
 - empty: the client could ask for it, and no test does.
 
 `make clients` runs them all, and fails where this page says something else.

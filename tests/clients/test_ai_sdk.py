@@ -24,7 +24,7 @@ from tests.clients.engines import (
 from tests.clients.javascript import installed, seen
 from tests.guarded import HARMLESS, REFUSING, engine_reply, guarded
 
-pytestmark = [pytest.mark.client("AI SDK"), installed]
+pytestmark = [pytest.mark.client("@ai-sdk/openai-compatible"), installed]
 
 STEP = {"tool": "whetstone", "minutes": 5}
 CALL = [TIMER[0], TIMER[1], {"minutes": 5}]

@@ -206,3 +206,12 @@ async def test_an_error_in_a_stream_is_raised(tmp_path: Path) -> None:
         with pytest.raises(anthropic.APIStatusError, match="api_error"):
             async with client.messages.stream(model="default", max_tokens=100, messages=HELLO) as stream:
                 await stream.get_final_message()
+
+
+@pytest.mark.conformance("models", "list")
+async def test_models(tmp_path: Path) -> None:
+    """models.list reads the names, though the list is in OpenAI's shape."""
+    async with guarded(tmp_path) as guard, _client(guard) as client:
+        listed = [model.id async for model in client.models.list()]
+
+    assert listed == ["default", "scripted"]
