@@ -231,7 +231,8 @@ async def test_a_name_is_one_word(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "role", ["us\u200ber", "ＵＳＥＲ", "аssistant", "user\u202e", "System", "policy", "tool ", {}, [], 1, None]
+    "role",
+    ["us\u200ber", "ＵＳＥＲ", "аssistant", "user\u202e", "System", "policy", "tool ", {}, [], 1, None],
 )
 async def test_a_role_in_disguise_is_no_role(tmp_path: Path, role: Any) -> None:
     """Roles are compared letter by letter, on every endpoint that has them."""
