@@ -97,8 +97,14 @@ def corpus(wordnet_folder: Path | None, data_dir: Path) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def taught(teacher: Any, texts: Sequence[str], cache: Path | None) -> Matrix:
-    """The teacher's unit vectors (texts x teacher's dimensions), read from and kept in a cache."""
+def taught(teacher: str, texts: Sequence[str], cache: Path | None) -> Matrix:
+    """The teacher's unit vectors (texts x teacher's dimensions), read from and kept in a cache.
+
+    Args:
+        teacher: A sentence-transformers folder; read only where the cache lacks a text.
+        texts: What it reads.
+        cache: An ``.npz``, made where it is absent.
+    """
     known: dict[str, Matrix] = {}
     if cache and cache.is_file():
         with np.load(cache) as stored:
@@ -106,7 +112,10 @@ def taught(teacher: Any, texts: Sequence[str], cache: Path | None) -> Matrix:
     keys = [hashlib.sha256(text.encode()).hexdigest()[:24] for text in texts]
     missing = [n for n, key in enumerate(keys) if key not in known]
     if missing:
-        made = teacher.encode(
+        sentence_transformer: Any = import_module("sentence_transformers").SentenceTransformer
+        model = sentence_transformer(teacher, device="cpu")
+        model.max_seq_length = 128
+        made = model.encode(
             [texts[n] for n in missing], batch_size=64, normalize_embeddings=True, show_progress_bar=True
         )
         known.update(zip([keys[n] for n in missing], made, strict=True))
@@ -160,7 +169,6 @@ def main() -> None:
     from tokenizers import Tokenizer
 
     distill: Any = import_module("model2vec.distill").distill
-    sentence_transformer: Any = import_module("sentence_transformers").SentenceTransformer
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--teacher", required=True, help="a sentence-transformers folder")
@@ -191,9 +199,7 @@ def main() -> None:
     encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     token_lists = [[token for token in item.ids if token not in silent] for item in encoded]
     kept = [n for n, tokens in enumerate(token_lists) if tokens]
-    teacher = sentence_transformer(options.teacher, device="cpu")
-    teacher.max_seq_length = 128
-    vectors = taught(teacher, [texts[n] for n in kept], options.cache)
+    vectors = taught(options.teacher, [texts[n] for n in kept], options.cache)
     print(f"{len(kept):,} texts")
 
     _, _, axes = np.linalg.svd(vectors, full_matrices=False)

@@ -1,4 +1,7 @@
-"""What labelled prompts teach about sections: a linear layer over a window's embedding.
+"""What labelled prompts teach about sections: a linear layer over a window's embedding and its words.
+
+The embedding says what a window is about as a whole; the words' own log-odds correct it where the mean of
+many words blurs the one that decides.
 
 A head belongs to the sections it was fitted for, by id and title, and says nothing about others; those
 keep the margins of the text scorer. So a policy may gain, lose and reword sections under a head. A
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from guard.policy.model import Section
@@ -29,12 +33,17 @@ _FLOOR = -1.0
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A fitted linear layer."""
+    """Fitted log-odds of sections."""
 
     sections: tuple[tuple[str, str], ...]
     """Id and title of each section, in the order of the columns."""
     weights: Vectors
     """Dimensions x sections: log-odds of the section against ordinary text, per unit of embedding."""
+    words: NDArray[np.int8]
+    """Token ids x sections: log-odds of each word piece, in ``unit``; added up over a window and divided by
+    the square root of its length."""
+    unit: float
+    """Log-odds of one step in ``words``."""
     bias: Vectors
     """Log-odds at the origin, per section."""
     mix: float
@@ -55,14 +64,15 @@ class Head:
         try:
             with safe_open(path, "numpy") as file:
                 about = file.metadata() or {}
-                weights, bias = file.get_tensor("weights"), file.get_tensor("bias")
+                weights, words, bias = (file.get_tensor(name) for name in ("weights", "words", "bias"))
             sections = tuple((str(name), str(title)) for name, title in orjson.loads(about["sections"]))
-            numbers = [float(about[key]) for key in ("mix", "zero", "scale")]
+            unit, *numbers = [float(about[key]) for key in ("unit", "mix", "zero", "scale")]
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ValueError(f"{path} is not a retrieval head: {error}") from error
-        if weights.shape[1:] != (len(sections),) or bias.shape != (len(sections),):
+        if any(tensor.shape[-1:] != (len(sections),) for tensor in (weights, words, bias)):
             raise ValueError(f"{path} is not a retrieval head: {weights.shape} for {len(sections)} sections")
-        return cls(sections, weights.astype(np.float32), bias.astype(np.float32), *numbers)
+        weights, bias = weights.astype(np.float32), bias.astype(np.float32)
+        return cls(sections, weights, words.astype(np.int8), unit, bias, *numbers)
 
 
 class HeadScorer:
@@ -80,6 +90,8 @@ class HeadScorer:
         self._places = np.array([place for place, _ in pairs], np.intp)
         columns = np.array([found for _, found in pairs], np.intp)
         self._weights = np.ascontiguousarray(head.weights[:, columns] / head.scale, np.float32)
+        self._words = np.ascontiguousarray(head.words[:, columns])
+        self._unit = np.float32(head.unit / head.scale)
         self._bias = ((head.bias[columns] - head.zero) / head.scale).astype(np.float32)
         self._mix = np.float32(head.mix / head.scale)
 
@@ -87,5 +99,8 @@ class HeadScorer:
         """Margins of the head for the sections it knows, of the text for the others."""
         margins = self._text(query)
         text = np.maximum(margins[:, self._places], _FLOOR)
-        margins[:, self._places] = query.rows @ self._weights + self._bias + self._mix * text
+        known = query.rows @ self._weights + self._bias + self._mix * text
+        for row, tokens in zip(known, query.tokens, strict=True):
+            row += self._words[tokens].sum(axis=0) * (self._unit / np.float32(max(len(tokens), 1) ** 0.5))
+        margins[:, self._places] = known
         return margins

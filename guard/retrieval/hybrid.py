@@ -20,7 +20,7 @@ MANY = 0.045
 """Margin that a window has to make up for each doubling of the windows that were looked at up to and with
 its text, newest first. It keeps the share of ordinary documents that get a section about what it is for
 single prompts, and lets the newest text count most."""
-COMPANY = 0.2
+COMPANY = 0.25
 """Sections this close behind the best are given with it: which of several near ones is meant shows only
 when they are read."""
 CONVERSATION = 40_000

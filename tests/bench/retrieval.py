@@ -54,7 +54,9 @@ def main() -> None:
     policy = load_policy(POLICY)
     data_dir = Path(os.environ.get("DATA_DIR", ROOT.parent / "shared/data"))
     rows = [row for row in (*own_prompts(), *public_prompts(data_dir)) if row.held_out]
-    no_head = Head((), Head.load().weights[:, :0], Head.load().bias[:0], 1.0, 0.0, 1.0)
+    bundled = Head.load()
+    none = {name: getattr(bundled, name)[..., :0] for name in ("weights", "words", "bias")}
+    no_head = replace(bundled, sections=(), **none)
 
     table = Table("what", "text only", "with head", title="retrieval")
     retrievers = (Retriever.build(policy, encoder, head=no_head), Retriever.build(policy, encoder))
