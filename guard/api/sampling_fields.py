@@ -55,7 +55,7 @@ class SamplingFields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
-    """``default``, or the engine's own name of its model."""
+    """``default``, or the engine's own name of its model; ``default@NAME`` of several policies."""
     stream: bool | None = None
     """Whether the answer comes as server-sent events."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
