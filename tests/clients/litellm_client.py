@@ -188,14 +188,79 @@ async def response_broken(url: str, key: str) -> Any:
     return await failure(every(respond(url, key, stream=True)))
 
 
+async def converse(url: str, key: str, **fields: Any) -> Any:
+    """A message in Anthropic's shape."""
+    asked = {"model": "anthropic/default", "messages": MESSAGES, "max_tokens": 2000, **fields}
+    where = {"api_base": url.removesuffix("/v1"), "api_key": key}
+    return await litellm.anthropic.messages.acreate(**asked, **where, max_retries=0)
+
+
+async def events_of(call: Awaitable[Any]) -> list[dict[str, Any]]:
+    """The events of a streamed message, which LiteLLM passes on as bytes."""
+    lines = b"".join(await every(call)).split(b"\n")
+    return [json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: ")]
+
+
 @case
 async def messages(url: str, key: str) -> Any:
-    """A message in Anthropic's shape, whole and the events of a streamed one."""
-    asked = {"model": "anthropic/default", "messages": MESSAGES, "max_tokens": 100}
-    where = {"api_base": url.removesuffix("/v1"), "api_key": key}
-    whole = await litellm.anthropic.messages.acreate(**asked, **where)
-    stream = await litellm.anthropic.messages.acreate(**asked, **where, stream=True)
-    return [whole["content"], b"".join([part async for part in stream]).decode()]
+    """A whole message with thinking, and the events of a streamed one."""
+    shown = {"type": "enabled", "budget_tokens": 1024}
+    whole = await converse(url, key, thinking=shown)
+    return [whole, await events_of(converse(url, key, thinking=shown, stream=True))]
+
+
+@case
+async def message_stream(url: str, key: str) -> Any:
+    """The events of a streamed message."""
+    return await events_of(converse(url, key, stream=True))
+
+
+@case
+async def message_tools(url: str, key: str) -> Any:
+    """A tool's call, streamed and whole, and the answer to its result."""
+    timer = [{"name": "timer", "input_schema": TIMER}]
+    events = await events_of(converse(url, key, tools=timer, stream=True))
+    first = await converse(url, key, tools=timer)
+    called = first["content"][-1]
+    result = {"type": "tool_result", "tool_use_id": called["id"], "content": "done"}
+    turns = [{"role": "assistant", "content": first["content"]}, {"role": "user", "content": [result]}]
+    second = await converse(url, key, tools=timer, messages=[*MESSAGES, *turns])
+    [block] = [event["content_block"] for event in events if event["type"] == "content_block_start"]
+    pieces = [event["delta"]["partial_json"] for event in events if event["type"] == "content_block_delta"]
+    return {
+        "streamed": [block["id"], block["name"], "".join(pieces)],
+        "whole": [called["id"], called["name"], json.dumps(called["input"])],
+        "text": second["content"][-1]["text"],
+    }
+
+
+@case
+async def message_errors(url: str, key: str) -> Any:
+    """Messages that the guard declines."""
+    return {
+        "field": await failure(converse(url, key, temperature=9)),
+        "model": await failure(converse(url, key, model="anthropic/nope")),
+        "key": await failure(converse(url, "dg-wrong")),
+        "container": await failure(converse(url, key, container={"id": "c"})),
+    }
+
+
+@case
+async def message_abort(url: str, key: str) -> Any:
+    """A streamed message that is left after its first text."""
+    left = await converse(url, key, stream=True)
+    async for part in left:
+        if b"text_delta" in part:
+            await left.aclose()
+            return part.decode()
+
+
+@case
+async def message_tokens(url: str, key: str) -> Any:
+    """The tokens of a message, as the guard counts them."""
+    asked = {"model": "anthropic/default", "messages": MESSAGES, "api_key": key}
+    counted = await litellm.acount_tokens(**asked, api_base=url.removesuffix("/v1"))
+    return [counted.tokenizer_type, counted.total_tokens]
 
 
 @case

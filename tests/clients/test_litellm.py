@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -205,16 +206,99 @@ async def test_a_broken_response_is_an_error(tmp_path: Path, saw: Saw) -> None:
     assert "lost in the middle" in error["message"]
 
 
-@pytest.mark.conformance("messages", "answer", "stream")
+@pytest.mark.conformance("messages", "answer", "stream", "usage in a stream", "thinking")
 async def test_messages(tmp_path: Path, saw: Saw) -> None:
-    """The anthropic prefix speaks to /v1/messages, whole and streamed."""
+    """The anthropic prefix speaks to /v1/messages, whole and streamed, and gets thinking, text and usage."""
     async with guarded(tmp_path) as guard:
-        content, events = await saw("messages", guard.url)
-        endpoints = {record.endpoint for record in await guard.records()}
+        whole, events = await saw("messages", guard.url)
+        records = await guard.records()
 
-    assert content == [{"type": "text", "text": "With a whetstone."}]
-    assert events.endswith('data: {"type":"message_stop"}\n\n')
-    assert endpoints == {"messages"}
+    said = [(block["type"], block.get("thinking", block.get("text"))) for block in whole["content"]]
+    assert said == [("thinking", HARMLESS), ("text", "With a whetstone.")]
+    assert _pieces(events, "thinking") == HARMLESS
+    assert _pieces(events, "text") == "With a whetstone."
+    assert [event["type"] for event in events[-2:]] == ["message_delta", "message_stop"]
+    assert events[-2]["usage"]["input_tokens"] == records[0].prompt_tokens
+    assert {record.endpoint for record in records} == {"messages"}
+
+
+def _pieces(events: list[Any], kind: str) -> str:
+    deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
+    return "".join(delta[kind] for delta in deltas if delta["type"] == f"{kind}_delta")
+
+
+@pytest.mark.conformance("messages", "tools", "tools in a stream")
+async def test_a_tool_loop_over_messages(tmp_path: Path, saw: Saw) -> None:
+    """A call comes whole and in a stream, and its result is answered."""
+    async with guarded(tmp_path, using_a_tool) as guard:
+        loop = await saw("message_tools", guard.url)
+
+    assert loop == {"streamed": list(TIMER), "whole": list(TIMER), "text": "The timer runs."}
+
+
+@pytest.mark.conformance("messages", "refusal")
+async def test_a_refused_message(tmp_path: Path, saw: Saw) -> None:
+    """What the guard refuses has the stop reason that says so, whole and streamed, and none of the answer."""
+    reply = engine_reply("Sure! Take the following steps.", REFUSING)
+    async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
+        whole, events = await saw("messages", guard.url)
+        record = (await guard.records())[0]
+
+    assert (whole["stop_reason"], events[-2]["delta"]["stop_reason"]) == ("refusal", "refusal")
+    assert whole["content"][-1]["text"] == _pieces(events, "text") == record.answer
+    assert "Sure" not in str((whole, events))
+
+
+@pytest.mark.conformance("messages", "errors")
+async def test_errors_of_messages_are_mapped(tmp_path: Path, saw: Saw) -> None:
+    """Each status of /v1/messages becomes LiteLLM's own exception, with the guard's words."""
+    async with guarded(tmp_path, **KEYED) as guard:
+        errors = await saw("message_errors", guard.url, KEY)
+
+    assert (errors["field"]["kind"], errors["field"]["status"]) == ("BadRequestError", 400)
+    assert "temperature" in errors["field"]["message"]
+    assert (errors["model"]["kind"], errors["key"]["kind"]) == ("NotFoundError", "AuthenticationError")
+
+
+@pytest.mark.conformance("messages", "container", outcome="refused")
+async def test_containers_are_refused(tmp_path: Path, saw: Saw) -> None:
+    """A container to run code in raises LiteLLM's bad request with the field's name."""
+    async with guarded(tmp_path, **KEYED) as guard:
+        container = (await saw("message_errors", guard.url, KEY))["container"]
+
+    assert container["kind"] == "BadRequestError"
+    assert "container" in container["message"]
+
+
+@pytest.mark.conformance("messages", "broken stream")
+async def test_a_broken_message_ends_with_its_error(tmp_path: Path, saw: Saw) -> None:
+    """LiteLLM passes on the error's event, so that a message that breaks off is not a short answer."""
+    async with guarded(tmp_path, breaking_off) as guard:
+        events = await saw("message_stream", guard.url)
+
+    assert events[-1]["type"] == "error"
+    assert "lost in the middle" in events[-1]["error"]["message"]
+    assert "message_stop" not in [event["type"] for event in events]
+
+
+@pytest.mark.conformance("messages", "abort")
+async def test_leaving_a_message_stops_the_engine(tmp_path: Path, saw: Saw) -> None:
+    """A streamed message closed after its first text drops the engine's connection."""
+    async with guarded(tmp_path, stalling) as guard:
+        first = await saw("message_abort", guard.url)
+        await asyncio.wait_for(guard.calls[0].disconnected.wait(), 10)
+
+    assert '"text":"With"' in first
+
+
+@pytest.mark.conformance("messages", "counting tokens")
+async def test_counting_tokens(tmp_path: Path, saw: Saw) -> None:
+    """The guard counts the tokens, with the policy, and not LiteLLM's own tokenizer."""
+    async with guarded(tmp_path) as guard:
+        tokenizer, tokens = await saw("message_tokens", guard.url)
+
+    assert tokenizer == "anthropic_api"
+    assert tokens > 500
 
 
 @pytest.mark.conformance("completions", "answer", "stream")
