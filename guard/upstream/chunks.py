@@ -112,7 +112,9 @@ class ChunkReader:
                 name in _TEXTS
                 and type(text) is str
                 and choice["finish_reason"] is None
+                and type(choice["index"]) is int
                 and choice["index"] in self._seen
+                and value["object"] != "error"  # type: ignore[index]
                 and not (value.get("usage") or value.get("error"))  # type: ignore[attr-defined]
             )
         except (KeyError, TypeError, ValueError, AttributeError):

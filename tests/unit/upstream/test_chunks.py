@@ -108,6 +108,27 @@ def test_an_error_in_the_stream_is_raised_after_what_came_before(event: bytes) -
     assert any("CUDA out of memory" in note for note in caught.value.__notes__)
 
 
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"object": "error", "message": "CUDA out of memory"}, "engine_failed"),
+        ({"error": "CUDA out of memory"}, "engine_failed"),
+        (
+            {"choices": [{"index": 0.0, "delta": {"content": "x"}, "finish_reason": None}]},
+            "engine_bad_answer",
+        ),
+        ({"usage": 3}, "engine_bad_answer"),
+    ],
+)
+def test_text_that_goes_on_is_checked_like_its_beginning(change: dict[str, object], code: str) -> None:
+    """The short look at one more piece of text lets nothing through that the long one refuses."""
+    text = {"object": "chunk", "choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": None}]}
+    with pytest.raises(UpstreamError) as caught:
+        read(sse_event(text) + sse_event(text) + sse_event({**text, **change}) + DONE)
+
+    assert caught.value.code == code
+
+
 def test_an_error_field_of_null_is_no_error() -> None:
     """Some engines write ``"error": null`` into every chunk."""
     chunk = {"error": None, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
