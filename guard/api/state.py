@@ -75,7 +75,7 @@ class Service:
         asked = {name for name in (caller.policy, wanted, self._split(model)[1]) if name}
         name = next(iter(asked), next(iter(self.policies)))
         if len(asked) > 1 or name not in self.policies:
-            offered = [caller.policy] if caller.policy else list(self.policies)
+            offered = self._open_to(caller)
             unmet = sorted(asked - {caller.policy})
             raise NotFound(
                 f"There is no policy {' and '.join(map(repr, unmet))}. Available: {', '.join(offered)}.",
@@ -88,11 +88,8 @@ class Service:
         """The names that a client may ask for; where several policies are served, one for each it may use."""
         if len(self.policies) == 1:
             return self.models()
-        policies = [caller.policy] if caller.policy else list(self.policies)
-        return (
-            *self.models(),
-            *(f"{model}{POLICY_MARK}{name}" for model in self.models() for name in policies),
-        )
+        models, policies = self.models(), self._open_to(caller)
+        return (*models, *(f"{model}{POLICY_MARK}{name}" for model in models for name in policies))
 
     def check_model(self, name: str) -> None:
         """Go on only with a model that is offered.
@@ -107,6 +104,10 @@ class Service:
                 param="model",
                 code="model_not_found",
             )
+
+    def _open_to(self, caller: Caller) -> list[str]:
+        """The policies that a key may choose among."""
+        return [caller.policy] if caller.policy else list(self.policies)
 
     def _split(self, model: str) -> tuple[str, str]:
         """A model's own name, and the policy named with it where several are served."""
