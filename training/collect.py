@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from guard.policy.model import Policy, Ruling
+from training.carriers import load_carriers
 from training.duplicates import Reference
 from training.errors import DataError
 from training.files import read_objects, read_table
@@ -48,10 +49,11 @@ def collect(settings: Prompts, policy: Policy, data_dir: Path) -> tuple[list[Pro
             drops["seen twice"] += 1
         else:
             prompts[prompt.id] = prompt
-    for prompt in list(prompts.values()):
-        if prompt.source in {"pairs", "policy", "ordinary"} and prompt.split == "train":
-            for variant in make_variants(prompt, settings.variants):
-                prompts.setdefault(variant.id, variant)
+    if settings.variants:
+        carriers = load_carriers(settings.carriers)
+        own = [p for p in prompts.values() if p.split == "train" and not p.noisy]
+        for variant in (v for p in own for v in make_variants(p, settings.variants, carriers)):
+            prompts.setdefault(variant.id, variant)
     if not prompts:
         raise DataError("no source holds a prompt; name pairs, ordinary, imports or policy_examples")
     rows = list(prompts.values())
@@ -178,8 +180,7 @@ def decisive_words(text: str, other: str) -> str:
         else:
             spans.append((start, end))
     first, last = max(spans, key=lambda span: span[1] - span[0], default=(0, 0))
-    kept = words[first:last][:DECISIVE_WORDS]
-    return " ".join(kept).strip("?.,!;: \"'“”").replace('"', "'")
+    return " ".join(words[first:last][:DECISIVE_WORDS]).strip("?.,!;: \"'“”").replace('"', "'")
 
 
 def read_import(source: Import, data_dir: Path, policy: Policy, drops: Counter[str]) -> Iterator[Prompt]:

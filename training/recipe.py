@@ -30,7 +30,9 @@ EvaluationSet = Literal[
     "gsm8k",
     "ifeval",
 ]
-Variant = Literal["base64", "rot13", "leetspeak", "roleplay", "document", "multi_turn", "system"]
+Variant = Literal[
+    "base64", "rot13", "leetspeak", "spelled", "roleplay", "pressed", "document", "multi_turn", "system"
+]
 
 
 class _Settings(BaseModel):
@@ -70,6 +72,8 @@ class Prompts(_Settings):
     """Share of the pairs held out, by pair id."""
     variants: dict[Variant, Share] = {}
     """Share of the hand-written training prompts that get such a variant besides the plain form."""
+    carriers: Path = Path("training/prompts/carriers.toml")
+    """What the variants put a request into."""
     near_duplicate: Share = 0.6
     """Jaccard similarity of character shingles from which a prompt counts as one of an evaluation set."""
 

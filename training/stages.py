@@ -185,7 +185,8 @@ def stage_key(name: str, recipe: Recipe, policy: Policy) -> str:
             inputs[item] = file_digest(path)
     sources: dict[str, str] = {}
     if name == "prompts":
-        for source in (recipe.prompts.pairs, recipe.prompts.ordinary):
+        carriers = recipe.prompts.carriers if recipe.prompts.variants else None
+        for source in (recipe.prompts.pairs, recipe.prompts.ordinary, carriers):
             if source is not None and source.exists():
                 sources[source.name] = file_digest(source)
     return digest([name, policy.digest, settings, inputs, sources])

@@ -10,7 +10,7 @@ from guard.policy.load import load_policy
 from tests.training.conftest import ROOT
 from training.cli import app, main
 from training.recipe_file import load_recipe
-from training.stages import STAGES, stages_of
+from training.stages import STAGES, stage_key, stages_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the trainers warn about their own deprecations
 
@@ -103,3 +103,19 @@ def test_a_miniature_recipe_runs_from_prompts_to_export(tiny: Path, tmp_path: Pa
     assert "<svg" in (tmp_path / "out" / "report.html").read_text()
     second = CliRunner().invoke(app, ["run", str(path)], catch_exceptions=False)
     assert second.output.count("is up to date") == len(stages_of(recipe))
+
+
+def test_new_carriers_make_the_prompts_stale(tmp_path: Path) -> None:
+    """Only where the recipe makes variants."""
+    path = miniature(tmp_path / "no-model", tmp_path)
+    carriers = tmp_path / "carriers.toml"
+    carriers.write_text("roleplay = []")
+    recipe = load_recipe(path)
+    policy = load_policy(recipe.policy)
+    varied = recipe.prompts.model_copy(update={"carriers": carriers})
+    plain = varied.model_copy(update={"variants": {}})
+    recipes = [recipe.model_copy(update={"prompts": prompts}) for prompts in (varied, plain)]
+    before = [stage_key("prompts", r, policy) for r in recipes]
+    carriers.write_text("roleplay = ['{}']")
+    after = [stage_key("prompts", r, policy) for r in recipes]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, True]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from guard.policy.model import Policy
+from guard.policy.model import Policy, Ruling
 from training.collect import collect, decisive_words, read_pairs
 from training.errors import DataError
 from training.held_out import or_bench_held_out
@@ -137,3 +137,21 @@ def test_the_evaluation_fold_is_never_imported(policy: Policy, tmp_path: Path) -
     rows, counts = collect(recipe, policy, tmp_path)
     assert not any(or_bench_held_out(row.text) for row in rows)
     assert len(rows) + counts["dropped"]["set: of the fold kept for evaluation"] == 60
+
+
+def test_only_own_prompts_for_training_are_varied(policy: Policy, tmp_path: Path) -> None:
+    """Imported and held-out prompts stay plain; the carriers are those that the recipe names."""
+    (tmp_path / "set.jsonl").write_text(json.dumps({"text": "Where does the ferry land?"}) + "\n")
+    carriers = tmp_path / "carriers.toml"
+    carriers.write_text(
+        'roleplay = ["{}"]\npressed = ["Now: {}"]\ndocument = ["{}"]\n'
+        'multi_turn = [["Hi.", "Hello."]]\nsystem = ["Be brief."]\n'
+    )
+    source = Import(name="set", path="set.jsonl", prompt="text", rulings={"*": Ruling.COMPLY})
+    more = {"imports": [source], "variants": {"pressed": 1.0}, "carriers": carriers}
+    folder = pairs(tmp_path / "pairs", TWO)
+    rows, counts = collect(settings(folder, validation=0.0, **more), policy, tmp_path)
+    assert {row.text for row in rows if row.variant == "pressed"} == {f"Now: {row['prompt']}" for row in TWO}
+    assert counts["by_variant"] == {"plain": 3, "pressed": 2}
+    _, counts = collect(settings(folder, validation=1.0, **more), policy, tmp_path)
+    assert counts["by_variant"] == {"plain": 3}
