@@ -141,6 +141,8 @@ class Lora(_Settings):
     rank: Count = 32
     alpha: Count = 64
     dropout: Share = 0.0
+    first_layer: Annotated[int, Field(ge=0)] = 0
+    """The first layer that is adapted, from 0; the gradient ends there, which saves time on large models."""
 
 
 class Sft(_Settings):
@@ -159,7 +161,7 @@ class Sft(_Settings):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_length: Count = 1024
     bf16: bool = True
-    """Autocast; weights stay in fp32."""
+    """Autocast; what is trained stays in fp32, a base frozen under an adapter is loaded in bf16."""
     save_steps: Count = 50
     capability: Capability | None = None
     repeat: dict[str, Count] = {}

@@ -3,8 +3,8 @@
 Reads ``examples.jsonl``, writes ``sft/`` (an adapter, or a whole checkpoint) and ``sft/log.json``.
 The prompt is what the client sends and nothing else; the loss covers the thinking, the answer and the
 token that ends the turn, which is checked on every row and printed for the first. Rows without an
-answer teach the thinking alone. Weights stay in fp32 under bf16 autocast. A run that was killed goes on
-from its last checkpoint.
+answer teach the thinking alone. What is trained stays in fp32 under bf16 autocast. A run that was killed
+goes on from its last checkpoint.
 
 Left out: packing (needs kernels that CPUs lack) and evaluation during training (the evaluate stage).
 """
@@ -99,7 +99,10 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
     set_seed(recipe.seed)
     try:
         tokenizer = AutoTokenizer.from_pretrained(recipe.student)
-        model: Any = AutoModelForCausalLM.from_pretrained(recipe.student, dtype=torch.float32)
+        frozen = settings.lora is not None and settings.bf16
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            recipe.student, dtype=torch.bfloat16 if frozen else torch.float32
+        )
     except (OSError, ValueError) as error:
         raise DataError(f"student {recipe.student!r} cannot be loaded: {error}") from error
     if tokenizer.pad_token is None:
@@ -219,6 +222,9 @@ def _lora(recipe: Recipe) -> Any:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules="all-linear",
+        exclude_modules=rf".*\.layers\.({'|'.join(map(str, range(lora.first_layer)))})\..*"
+        if lora.first_layer
+        else None,
         task_type="CAUSAL_LM",
     )
 
