@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from guard.policy.model import Ruling
-from training.deliberate import gist, scaffolded_thinking, turns_on
+from training.deliberate import written_thinking
 from training.errors import DataError
 from training.files import read_table
 from training.held_out import concerns_children
@@ -35,7 +35,7 @@ def capability_rows(settings: Capability, data_dir: Path) -> list[Example]:
             continue
         choices = "\n".join(f"{letter}. {row[letter]}" for letter in "ABCD")
         messages = user(f"{row['question']}\n\n{choices}\n\nWhich is right?")
-        thinking = scaffolded_thinking(turns_on(gist(row["question"])), Ruling.COMPLY, None)
+        thinking = written_thinking(row["question"], Ruling.COMPLY, None)
         answer = f"{row['answer']}. {row[row['answer']]}"
         made.append(
             Example(

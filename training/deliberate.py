@@ -1,7 +1,7 @@
 """How a deliberation is written: the form the student learns, and the scaffold that fills it.
 
     <think>
-    The request turns on "words of the request". Words of the clause [SH3]
+    Not allowed: words of the clause [SH3]. The request: "words of the request"
     Decision: refuse
     </think>
 
@@ -21,6 +21,11 @@ from training.variants import NOTES
 QUOTE_WORDS = 7
 GIST_WORDS = 9
 NO_CLAUSE = "No clause stands against it."
+FINDINGS = {
+    Ruling.COMPLY: "Allowed",
+    Ruling.SAFE_COMPLETE: "To be answered with care",
+    Ruling.REFUSE: "Not allowed",
+}
 
 _WORD = re.compile(r"\S+")
 _OPENING = re.compile(
@@ -85,6 +90,19 @@ def gist(text: str) -> str:
     return " ".join(words[:GIST_WORDS]).strip(".,;:!?'")
 
 
-def turns_on(words: str) -> str:
-    """The sentence that names the words a decision turns on."""
-    return f'The request turns on "{words}".'
+def written_thinking(text: str, ruling: Ruling, clause: Clause | None, variant: str = "plain") -> str:
+    """A thinking made from labels alone, its finding first.
+
+    A small model decides best in its first words: read there alone, the same weights were right on 0.80 of
+    the held-out pairs after one epoch, and on 0.68 after three where the deciding words of the request and
+    the clause had to be written before (docs/log.md).
+
+    Args:
+        text: The request, for the words that the thinking repeats.
+        ruling: The decision.
+        clause: The clause that decides; None where none does.
+        variant: The variant of the prompt, see :data:`training.variants.NOTES`.
+    """
+    grounds = f"{quoted_words(clause, ruling)} [{clause.id}]." if clause else NO_CLAUSE
+    parts = (NOTES.get(variant, ""), f"{FINDINGS[ruling]}: {grounds}", f'The request: "{gist(text)}"')
+    return f"{' '.join(part for part in parts if part)}\n{write_verdict(ruling)}"

@@ -1,7 +1,7 @@
 """``generate`` without a teacher: thinkings from labels, answers from the answer book and the student.
 
 For machines on which no teacher that follows the policy can be run. Clause and verdict come from the
-label, the deciding words from the request itself. Refusals and safe completions come from a book
+label, a few words from the request itself. Refusals and safe completions come from a book
 written by hand for each clause; answers to allowed requests are the student's own from before the
 training, which costs it least of what it can do. The card of a model made so must say it.
 """
@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from guard.policy.model import Clause, Policy, Ruling
-from training.deliberate import gist, scaffolded_thinking, turns_on
+from training.deliberate import written_thinking
 from training.errors import DataError
 from training.records import Completion, Prompt
 
@@ -100,8 +100,7 @@ def write_completions(
         if prompt.ruling is None or (clause is None and prompt.ruling is not Ruling.COMPLY):
             skipped["no ruling or clause"] += 1
             continue
-        words = prompt.decisive or gist(prompt.plain or prompt.text)
-        thinking = scaffolded_thinking(turns_on(words), prompt.ruling, clause, variant=prompt.variant)
+        thinking = written_thinking(prompt.plain or prompt.text, prompt.ruling, clause, prompt.variant)
         if prompt.ruling is Ruling.COMPLY:
             answer = own.get(prompt.id)
         elif prompt.ruling is Ruling.REFUSE and prompt.id not in told:

@@ -4,7 +4,7 @@ from guard.deliberation.citations import CitationStatus
 from guard.deliberation.deliberation import read_deliberation
 from guard.deliberation.thinking import split_thinking
 from guard.policy.model import Policy, Ruling
-from training.deliberate import completion_text, gist, scaffolded_thinking, turns_on
+from training.deliberate import completion_text, gist, scaffolded_thinking, written_thinking
 
 
 def test_the_reader_finds_in_every_scaffold_what_was_put_there(policy: Policy) -> None:
@@ -13,17 +13,25 @@ def test_the_reader_finds_in_every_scaffold_what_was_put_there(policy: Policy) -
     cases = [(c.id, c.ruling) for c in policy.clauses.values()]
     cases += [(e.clause, e.ruling) for s in policy.sections for e in s.examples]
     for name, ruling in cases:
-        thinking = scaffolded_thinking(turns_on('a "small" thing'), ruling, policy.clauses[name])
-        read = read_deliberation(thinking, policy, given=given)
-        assert (read.verdict, [(c.clause, c.status) for c in read.citations], read.findings) == (
-            ruling, [(name, CitationStatus.VERIFIED)], (),
-        )  # fmt: skip
+        clause = policy.clauses[name]
+        for thinking in (
+            scaffolded_thinking("The user asks for a small thing.", ruling, clause),
+            written_thinking('How do I get a "small" thing?', ruling, clause),
+        ):
+            read = read_deliberation(thinking, policy, given=given)
+            assert (read.verdict, [(c.clause, c.status) for c in read.citations], read.findings) == (
+                ruling, [(name, CitationStatus.VERIFIED)], (),
+            )  # fmt: skip
 
 
 def test_without_a_clause_the_thinking_complies_and_cites_nothing(policy: Policy) -> None:
     """An ordinary request."""
-    read = read_deliberation(scaffolded_thinking("The user asks the time.", Ruling.COMPLY, None), policy)
-    assert (read.verdict, read.citations, read.findings) == (Ruling.COMPLY, (), ())
+    for thinking in (
+        scaffolded_thinking("The user asks the time.", Ruling.COMPLY, None),
+        written_thinking("What time is it?", Ruling.COMPLY, None),
+    ):
+        read = read_deliberation(thinking, policy)
+        assert (read.verdict, read.citations, read.findings) == (Ruling.COMPLY, (), ())
 
 
 def test_the_turn_splits_into_thinking_and_answer() -> None:
