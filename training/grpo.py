@@ -5,6 +5,8 @@ be refused or completed safely, half answered, drawn from the hand-written pairs
 are plain ``generate``; ``vllm = "colocate"`` or ``"server"`` hands them to vLLM. Watch
 ``frac_reward_zero_std``, ``completions/mean_length`` and ``entropy`` in the log.
 
+``start = "student"`` begins with the untrained student, for the ablation.
+
 Left out: tool calls, and a judge that sees the thinking.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from guard.policy.model import Policy, Ruling
@@ -22,7 +25,7 @@ from training.judge import answer_request, expected_score
 from training.recipe import Endpoint, Recipe, Rl
 from training.records import Prompt
 from training.rewards import AnswerJudge, make_reward
-from training.sft import train_to_end
+from training.sft import new_adapter, train_to_end
 
 
 def balanced(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
@@ -71,18 +74,20 @@ def reinforce(
     from trl.trainer.grpo_config import GRPOConfig
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    start = recipe.run_dir / "sft" / "model"
+    from_sft = settings.start == "sft"
+    start = recipe.run_dir / "sft" / "model" if from_sft else Path(recipe.student)
     out = recipe.run_dir / "rl"
-    if not start.exists():
+    if from_sft and not start.exists():
         raise DataError(f"{start} does not exist; did stage sft run?")
     set_seed(recipe.seed)
     chosen = balanced(prompts, settings.steps * settings.prompts_per_step, recipe.seed)
-    adapter = (start / "adapter_config.json").exists()
+    adapter = from_sft and (start / "adapter_config.json").exists()
     tokenizer = AutoTokenizer.from_pretrained(start, padding_side="left")
+    frozen = adapter or (not from_sft and recipe.sft.lora is not None)
     # What is trained stays in fp32, as peft keeps adapters; a frozen base in bf16 needs no cast for a token.
     model: Any = AutoModelForCausalLM.from_pretrained(
         recipe.student if adapter else start,
-        dtype=torch.bfloat16 if adapter and settings.bf16 else torch.float32,
+        dtype=torch.bfloat16 if frozen and settings.bf16 else torch.float32,
     )
     if adapter:
         model = PeftModel.from_pretrained(model, start, is_trainable=True)
@@ -127,7 +132,12 @@ def reinforce(
         judge=judge,
     )
     trainer = GRPOTrainer(
-        model=model, reward_funcs=[reward], args=arguments, train_dataset=dataset, processing_class=tokenizer
+        model=model,
+        reward_funcs=[reward],
+        args=arguments,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=None if from_sft else new_adapter(recipe.sft),
     )
     history, resumed = train_to_end(trainer, tokenizer, out, checkpoints, figure="reward")
     return {

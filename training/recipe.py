@@ -171,6 +171,9 @@ class Sft(_Settings):
 class Rl(_Settings):
     """The rl stage."""
 
+    start: Literal["sft", "student"] = "sft"
+    """What it begins with. ``student``, the untrained one with a new adapter of the shape in ``sft.lora``, is
+    the ablation "RL only"."""
     steps: Count = 100
     learning_rate: Annotated[float, Field(gt=0)] = 1e-6
     kl: Annotated[float, Field(ge=0)] = 1e-3

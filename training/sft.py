@@ -23,7 +23,7 @@ from training.compact import IGNORED, use_compact_head
 from training.deliberate import completion_text
 from training.errors import DataError
 from training.files import write_json
-from training.recipe import Recipe
+from training.recipe import Recipe, Sft
 from training.records import Example
 
 
@@ -143,7 +143,7 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         args=arguments,
         train_dataset=dataset,
         processing_class=tokenizer,
-        peft_config=None if settings.start else _lora(recipe),
+        peft_config=None if settings.start else new_adapter(settings),
     )
     history, resumed = train_to_end(trainer, tokenizer, out, checkpoints, figure="loss")
     return {
@@ -211,10 +211,11 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.partition("-")[2]), default=None)
 
 
-def _lora(recipe: Recipe) -> Any:
+def new_adapter(settings: Sft) -> Any:
+    """The configuration of an adapter of the recipe's shape; None where the fine-tuning is full."""
     from peft import LoraConfig
 
-    lora = recipe.sft.lora
+    lora = settings.lora
     if lora is None:
         return None
     return LoraConfig(

@@ -171,6 +171,8 @@ def stages_of(recipe: Recipe) -> list[str]:
         absent.add("judge")
     if recipe.rl is None:
         absent.add("rl")
+    elif recipe.rl.start == "student":
+        absent |= {"generate", "judge", "filter", "sft"}
     return [name for name in STAGES if name not in absent]
 
 

@@ -60,6 +60,23 @@ def test_a_step_goes_on_from_the_sft_model(tiny: Path, policy: Policy, tmp_path:
     assert {"reward", "kl", "completions/mean_length"} <= set(history[0])
 
 
+@pytest.mark.slow
+def test_the_untrained_student_can_be_the_start(tiny: Path, policy: Policy, tmp_path: Path) -> None:
+    """The ablation "RL only" needs no SFT model and leaves an adapter."""
+    recipe = Recipe.model_validate(
+        {
+            "name": "tiny",
+            "run_dir": tmp_path,
+            "student": str(tiny),
+            "sft": {"lora": {"rank": 2}},
+            "rl": {"start": "student", "steps": 1, "generations": 2, "max_tokens": 4, "bf16": False},
+        }
+    )
+    assert recipe.rl is not None
+    reinforce(recipe, recipe.rl, prompts(8), policy, None)
+    assert (tmp_path / "rl" / "model" / "adapter_model.safetensors").exists()
+
+
 def test_rl_without_sft_is_said_so(tiny: Path, policy: Policy, tmp_path: Path) -> None:
     """The folder that is missing and the stage that makes it."""
     recipe = Recipe.model_validate({"name": "t", "run_dir": tmp_path, "student": str(tiny), "rl": {}})

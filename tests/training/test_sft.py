@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
 
 from guard.policy.model import Policy, Ruling
 from tests.training.conftest import ROOT
@@ -140,6 +142,17 @@ def test_full_fine_tuning_leaves_a_checkpoint(tiny: Path, policy: Policy, tmp_pa
     facts = train(made, [example("Question?")] * 4, policy, tmp_path / "sft")
     assert (tmp_path / "sft" / "model" / "model.safetensors").exists()
     assert float(facts["loss"][0]) < 10
+
+
+def test_layers_below_the_first_adapted_one_keep_the_weights_of_the_base(
+    tiny: Path, policy: Policy, tmp_path: Path
+) -> None:
+    """The adapter has tensors for the upper layers alone."""
+    made = recipe(tiny, tmp_path, lora={"rank": 2, "first_layer": 1}, max_steps=1)
+    train(made, [example("Question?")] * 2, policy, tmp_path / "sft")
+    with safe_open(tmp_path / "sft" / "model" / "adapter_model.safetensors", "pt") as tensors:
+        names = " ".join(tensors.keys())
+    assert set(re.findall(r"layers\.(\d+)\.", names)) == {"1"}
 
 
 @pytest.mark.slow
