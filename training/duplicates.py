@@ -1,4 +1,4 @@
-"""Exact and near duplicates of evaluation prompts, found by MinHash and confirmed by Jaccard similarity.
+"""Exact and near duplicates of known texts, found by MinHash and confirmed by Jaccard similarity.
 
 A text is the set of its character 5-grams after case, punctuation and white space are levelled. Bands
 of MinHash values propose candidates (99.9 % of pairs with similarity 0.6), the sets themselves decide.
@@ -13,11 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 SHINGLE = 5
 BANDS, ROWS = 32, 3
-_PRIME = (1 << 61) - 1
 _MAX_CHARACTERS = 2000
 _LEVEL = re.compile(r"[^\w]+")
 
@@ -54,16 +52,20 @@ class Reference:
         """Index texts, each with the name of its set."""
         reference = cls(threshold)
         for name, text in texts:
-            levelled = level(text)
-            if levelled in reference._exact:
-                continue
-            reference._exact[levelled] = name
-            grams = shingles(text)
-            at = len(reference._sets)
-            reference._sets.append((name, grams))
-            for key in _keys(grams):
-                reference._bands[key].append(at)
+            reference.add(name, text)
         return reference
+
+    def add(self, name: str, text: str) -> None:
+        """Index one more text under the name of its set."""
+        levelled = level(text)
+        if levelled in self._exact:
+            return
+        self._exact[levelled] = name
+        grams = shingles(text)
+        at = len(self._sets)
+        self._sets.append((name, grams))
+        for key in _keys(grams):
+            self._bands[key].append(at)
 
     def __len__(self) -> int:
         """How many distinct texts are indexed."""
@@ -84,12 +86,18 @@ class Reference:
 
 
 _generator = np.random.default_rng(20241216)
-_A: NDArray[np.uint64] = _generator.integers(1, 1 << 31, size=BANDS * ROWS, dtype=np.uint64)
-_B: NDArray[np.uint64] = _generator.integers(0, 1 << 31, size=BANDS * ROWS, dtype=np.uint64)
+_A, _B = _generator.integers(0, 1 << 64, size=(2, BANDS * ROWS), dtype=np.uint64)
+_A |= np.uint64(1)
+_HIGH = np.uint64(32)
 
 
 def _keys(grams: frozenset[int]) -> list[tuple[int, bytes]]:
+    """One key a band, by multiply-shift in 64 bits.
+
+    The products wrap round many times, so that each function orders the grams in its own way; where they
+    do not, the same few grams are the least in every band.
+    """
     values = np.fromiter(grams, dtype=np.uint64, count=len(grams))
-    hashed = (values[:, None] * _A[None, :] + _B[None, :]) % np.uint64(_PRIME)  # [grams, BANDS * ROWS]
+    hashed = (values[:, None] * _A[None, :] + _B[None, :]) >> _HIGH  # [grams, BANDS * ROWS]
     least = hashed.min(axis=0).reshape(BANDS, ROWS)
     return [(band, least[band].tobytes()) for band in range(BANDS)]
