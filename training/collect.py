@@ -1,39 +1,43 @@
 """Stage ``prompts``: gather categorised prompts, vary them, keep the evaluation sets out.
 
-Reads the hand-written pairs, the policy's own examples, the ordinary prompts and the imported sets.
-Writes ``prompts.jsonl``. Pairs are split into training and validation by pair id.
+Reads the hand-written pairs, the policy's own examples, the ordinary prompts, the imported sets and what
+a model wrote (:mod:`training.seeded`). Writes ``prompts.jsonl``. Pairs are split into training and
+validation by pair id; what a model wrote is all for training.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from guard.policy.model import Policy, Ruling
 from training.carriers import load_carriers
+from training.decisive import decisive_words
 from training.duplicates import Reference
 from training.errors import DataError
 from training.files import read_objects, read_table
 from training.held_out import concerns_children, evaluation_texts, or_bench_held_out
 from training.recipe import Import, Prompts
 from training.records import Prompt, Split, prompt_id, user
+from training.seeded import SOURCE, Pair, kept
 from training.variants import make_variants
 
 V = TypeVar("V")
 
-DECISIVE_WORDS = 12
-GAP_WORDS = 2
-"""Stretches that so few shared words part are one stretch."""
-_WORD = re.compile(r"\S+")
 
-
-def collect(settings: Prompts, policy: Policy, data_dir: Path) -> tuple[list[Prompt], dict[str, Any]]:
+def collect(
+    settings: Prompts, policy: Policy, data_dir: Path, seeded: Sequence[Pair] = ()
+) -> tuple[list[Prompt], dict[str, Any]]:
     """Every prompt of the run, and the counts for the manifest.
+
+    Args:
+        settings: What the recipe says of prompts.
+        policy: The policy whose sections, clauses and examples they name.
+        data_dir: Where imported sets and evaluation sets are.
+        seeded: Pairs that a model wrote; kept where they repeat nothing else.
 
     Raises:
         DataError: A source is absent or empty, lacks a column, or contradicts the policy.
@@ -49,9 +53,14 @@ def collect(settings: Prompts, policy: Policy, data_dir: Path) -> tuple[list[Pro
             drops["seen twice"] += 1
         else:
             prompts[prompt.id] = prompt
+    evaluation_size = len(reference)
+    if seeded:
+        for prompt in prompts.values():
+            reference.add(prompt.source, prompt.text)
+        prompts |= {prompt.id: prompt for prompt in kept(seeded, reference, drops)}
     if settings.variants:
         carriers = load_carriers(settings.carriers)
-        own = [p for p in prompts.values() if p.split == "train" and not p.noisy]
+        own = [p for p in prompts.values() if p.split == "train" and (not p.noisy or p.source == SOURCE)]
         for variant in (v for p in own for v in make_variants(p, settings.variants, carriers)):
             prompts.setdefault(variant.id, variant)
     if not prompts:
@@ -65,7 +74,7 @@ def collect(settings: Prompts, policy: Policy, data_dir: Path) -> tuple[list[Pro
         "by_split": dict(Counter(p.split for p in rows)),
         "by_section": dict(Counter(p.section or "none" for p in rows)),
         "dropped": dict(drops),
-        "evaluation_texts": len(reference),
+        "evaluation_texts": evaluation_size,
     }
     return rows, counts
 
@@ -160,27 +169,6 @@ def _pair_problem(row: dict[str, Any], policy: Policy) -> str:
 def _share_of(key: str) -> float:
     """A fixed number in 0..1 for a key."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / (1 << 32)
-
-
-def decisive_words(text: str, other: str) -> str:
-    """The longest stretch of ``text`` that the other side of its pair has not.
-
-    >>> decisive_words("How do I kill the server process?", "How do I kill the server at table 4?")
-    'process'
-    """
-    words = _WORD.findall(text)
-    bare, others = ([w.lower().strip("?.,!") for w in _WORD.findall(t)] for t in (text, other))
-    matcher = difflib.SequenceMatcher(None, bare, others, autojunk=False)
-    spans: list[tuple[int, int]] = []
-    for tag, start, end, _, _ in matcher.get_opcodes():
-        if tag not in {"replace", "delete"}:
-            continue
-        if spans and start - spans[-1][1] <= GAP_WORDS:
-            spans[-1] = (spans[-1][0], end)
-        else:
-            spans.append((start, end))
-    first, last = max(spans, key=lambda span: span[1] - span[0], default=(0, 0))
-    return " ".join(words[first:last][:DECISIVE_WORDS]).strip("?.,!;: \"'“”").replace('"', "'")
 
 
 def read_import(source: Import, data_dir: Path, policy: Policy, drops: Counter[str]) -> Iterator[Prompt]:

@@ -60,6 +60,18 @@ class Import(_Settings):
     """``train``: only the two thirds of the rows that a fixed hash gives to training."""
 
 
+class Seeded(_Settings):
+    """Pairs of prompts that the writer endpoint writes, for every clause that does not say comply."""
+
+    pairs_per_clause: Count = 12
+    """Pairs that are asked for, before any is dropped."""
+    samples: Count = 4
+    """Requests that a clause's pairs are spread over, each with a phrasing and examples of its own."""
+    temperature: Annotated[float, Field(ge=0.0)] = 0.9
+    max_tokens: Count = 900
+    """Of one reply, which holds ``pairs_per_clause / samples`` pairs of about 150 tokens each."""
+
+
 class Prompts(_Settings):
     """The prompts stage."""
 
@@ -68,10 +80,12 @@ class Prompts(_Settings):
     ordinary_limit: Count | None = None
     policy_examples: bool = True
     imports: tuple[Import, ...] = ()
+    seeded: Seeded | None = None
+    """Pairs that a model writes; without this table none are."""
     validation: Share = 0.1
     """Share of the pairs held out, by pair id."""
     variants: dict[Variant, Share] = {}
-    """Share of the hand-written training prompts that get such a variant besides the plain form."""
+    """Share of the training prompts, imports aside, that get such a variant besides the plain form."""
     carriers: Path = Path("training/prompts/carriers.toml")
     """What the variants put a request into."""
     near_duplicate: Share = 0.6
@@ -235,6 +249,7 @@ class Recipe(_Settings):
     student: Text
     teacher: Endpoint | None = None
     judge_endpoint: Endpoint | None = None
+    writer: Endpoint | None = None
     prompts: Prompts = Prompts()
     generate: Generate = Generate()
     judge: Judge = Judge()

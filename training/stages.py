@@ -1,6 +1,6 @@
 """The stages, wired: what each reads, what it writes, and when it is up to date.
 
-    prompts   pairs, ordinary, policy, imports -> prompts.jsonl
+    prompts   pairs, ordinary, policy, imports -> prompts.jsonl (and what [writer] writes, where asked to)
     generate  prompts.jsonl                    -> completions.jsonl
     judge     prompts, completions             -> judgements.jsonl (where the filter requires it)
     filter    prompts, completions, judgements -> examples.jsonl
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from guard.policy.load import load_policy
 from guard.policy.model import Policy, digest
-from training.collect import collect
+from training.collect import collect, read_pairs
 from training.endpoint import Cache, needed
 from training.errors import RecipeError
 from training.evaluate import evaluate
@@ -40,6 +40,7 @@ from training.own_answers import own_answers
 from training.progress import Progress
 from training.recipe import Recipe
 from training.records import Completion, Example, Judgement, Prompt
+from training.seeded import Pair, requests, write_pairs
 from training.select import select
 from training.written import load_answers, own_prompts, write_completions
 
@@ -54,10 +55,19 @@ class Stage(NamedTuple):
 
 
 def prompts_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, Any]:
-    """Gather the prompts."""
-    rows, counts = collect(recipe.prompts, policy, recipe.data_dir)
+    """Gather the prompts, and have a model write more where the recipe says so."""
+    settings = recipe.prompts
+    pairs: list[Pair] = []
+    seeded: dict[str, Any] = {}
+    if settings.seeded is not None:
+        writer = needed(recipe.writer, "writer", "prompts")
+        written = read_pairs(settings.pairs, policy, settings.validation) if settings.pairs else ()
+        asked = requests(settings.seeded, policy, [p for p in written if p.split == "train"])
+        with Cache(recipe.run_dir / "cache.sqlite") as cache, progress(len(asked)) as advance:
+            pairs, seeded = write_pairs(writer, cache, asked, lambda: advance(1))
+    rows, counts = collect(settings, policy, recipe.data_dir, pairs)
     write_rows(recipe.run_dir / "prompts.jsonl", rows)
-    return counts
+    return {**counts, "seeded": seeded} if seeded else counts
 
 
 def generate_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, Any]:
@@ -140,7 +150,7 @@ def export_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str
 
 
 STAGES: dict[str, Stage] = {
-    "prompts": Stage(prompts_stage, ("prompts", "data_dir"), (), "prompts.jsonl"),
+    "prompts": Stage(prompts_stage, ("prompts", "data_dir", "writer"), (), "prompts.jsonl"),
     "generate": Stage(
         generate_stage, ("generate", "teacher", "student"), ("prompts.jsonl",), "completions.jsonl"
     ),

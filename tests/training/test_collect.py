@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from guard.policy.model import Policy, Ruling
-from training.collect import collect, decisive_words, read_pairs
+from training.collect import collect, read_pairs
+from training.decisive import decisive_words
 from training.errors import DataError
 from training.held_out import or_bench_held_out
 from training.recipe import Import, Prompts
