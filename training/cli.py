@@ -23,6 +23,7 @@ from training.endpoint import Cache
 from training.errors import TrainingError
 from training.export import merge
 from training.files import read_rows
+from training.labelled import LABELLED_SETS, load_labelled
 from training.recipe import Endpoint
 from training.recipe_file import load_recipe
 from training.records import Prompt, Split
@@ -158,7 +159,8 @@ def judge_accuracy_(
     url: Url,
     model: Model,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="xstest or openai-rbr-gold; both if absent.")
+        list[str] | None,
+        typer.Option("--set", help=f"{', '.join(LABELLED_SETS)}; all if absent."),
     ] = None,
     sample: Annotated[
         int | None, typer.Option(min=1, help="Labels drawn of each set; all if absent.")
@@ -172,8 +174,8 @@ def judge_accuracy_(
 ) -> None:
     """Measure a judge endpoint against human labels: agreement by set and label, with intervals."""
     endpoint = _endpoint(url, model, key_variable, concurrency, timeout)
-    for name in set_ or judge_accuracy.LABELLED_SETS:
-        labelled, children = judge_accuracy.load_labelled(name, data_dir)
+    for name in set_ or LABELLED_SETS:
+        labelled, children = load_labelled(name, data_dir)
         rows = judge_accuracy.draw(labelled, sample, seed)
         with Cache(cache) as replies, progress(len(rows)) as advance:
             found = judge_accuracy.judge_accuracy(endpoint, replies, rows, lambda: advance(1))

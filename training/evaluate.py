@@ -2,7 +2,8 @@
 
 Each prompt is sent as a client would send it; where the recipe asks for the 2 x 2, once more with the
 retrieved policy before it. Every turn is kept in ``evaluation/<model>/<set>.jsonl``; a set that was done
-with the same model is not asked again. Reads the checkpoint of the base and those of the run, or asks
+with the same model is not asked again. A grader endpoint, where the recipe names one, grades some sets'
+answers (``<set>.grades.jsonl``). Reads the checkpoint of the base and those of the run, or asks
 endpoints. Writes ``evaluation/report.json``, ``report.md`` and ``report.html``.
 """
 
@@ -13,15 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from guard.policy.model import Policy, Ruling, digest
+from training import rubric_grader
+from training.endpoint import Cache
 from training.evaluation_sets import Loaded, load_set
 from training.files import read_rows, write_json, write_rows, write_whole
+from training.graded_measures import with_grades
 from training.measures import Graders, Measure, measure
 from training.policy_context import PolicyContext
 from training.progress import Progress
-from training.recipe import Recipe
+from training.recipe import Endpoint, Recipe
 from training.records import Item, Prompt, Turn
 from training.refusal_grader import load_grader
 from training.report import Report, as_html, as_json, as_markdown
+from training.rubric_grader import RUBRICS, Grade
 from training.samplers import Sampler, asked_of, sampler
 from training.style_grader import load_style_grader
 
@@ -51,6 +56,8 @@ def evaluate(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, An
         "Graders were measured on other models' answers than the ones graded here; intervals are 95 % "
         "bootstrap intervals over prompts and do not hold the graders' errors.",
     ]
+    if settings.grader is not None:
+        notes.insert(2, rubric_grader.describe(settings.grader))
     context = PolicyContext(policy) if settings.with_policy else None
     results: dict[str, dict[str, dict[str, Measure]]] = {}
     for model in settings.models:
@@ -65,6 +72,11 @@ def evaluate(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, An
                 tokens = max(settings.max_tokens, LEAST_TOKENS.get(name, 0))
                 turns = ask_set(items, answers, out / column / f"{name}.jsonl", tokens, before)
                 found = measure(turns, policy, graders, settings.resamples)
+                if settings.grader is not None and name in RUBRICS:
+                    rubric, named = RUBRICS[name], settings.grader.model
+                    kept = out / column / f"{name}.grades.jsonl"
+                    grades = grade_set(name, settings.grader, items, turns, kept, progress)
+                    found = with_grades(found, rubric, named, items, grades, settings.resamples)
                 results.setdefault(column, {})[name] = found
             report = Report(results, counts, notes)
             write_whole(out / "report.md", as_markdown(report).encode())
@@ -93,6 +105,24 @@ def ask_set(
     ]
     write_rows(path, turns)
     return turns
+
+
+def grade_set(
+    name: str,
+    grader: Endpoint,
+    items: Sequence[Item],
+    turns: Sequence[Turn],
+    path: Path,
+    progress: Progress,
+) -> list[Grade]:
+    """The grades of one set's turns, also written to ``path``; the grader is never asked the same again."""
+    rubric = RUBRICS[name]
+    replies = path.parents[1] / f"grader-{digest([grader.url, grader.model])[:12]}.sqlite"
+    texts = [turn.text for turn in turns]
+    with Cache(replies) as cache, progress(len(items) * (1 + len(rubric.grades))) as advance:
+        grades = rubric_grader.grade(rubric, grader, cache, items, texts, lambda: advance(1))
+    write_rows(path, grades)
+    return grades
 
 
 def forget(folder: Path, model: str) -> None:

@@ -69,7 +69,8 @@ def grouped_share(groups: Sequence[Sequence[bool]], *, resamples: int = 2000, se
 class Mean:
     """A mean over independent things, with its 95 % bootstrap interval."""
 
-    value: float
+    value: float | None
+    """None of nothing."""
     of: int
     low: float
     high: float
@@ -77,7 +78,7 @@ class Mean:
     def as_json(self) -> dict[str, float | int | None]:
         """Plain numbers."""
         return {
-            "value": round(self.value, 4),
+            "value": None if self.value is None else round(self.value, 4),
             "low": round(self.low, 4),
             "high": round(self.high, 4),
             "of": self.of,
@@ -85,11 +86,15 @@ class Mean:
 
     def __str__(self) -> str:
         """Such as ``0.412 [0.384, 0.446] (n = 100)``."""
+        if self.value is None:
+            return "-"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.of})"
 
 
 def mean(values: Sequence[float], *, resamples: int = 2000, seed: int = 0) -> Mean:
-    """The mean of at least one value; the interval is that of resampled means."""
+    """The mean; the interval is that of resampled means."""
+    if not values:
+        return Mean(None, 0, 0.0, 0.0)
     given = np.asarray(values, dtype=np.float64)
     picked = np.random.default_rng(seed).integers(len(given), size=(resamples, len(given)))
     low, high = np.percentile(given[picked].mean(axis=1), [2.5, 97.5])

@@ -71,6 +71,7 @@ def jailbreaks(plain: Sequence[Item], chosen: Mapping[str, str]) -> Iterator[Ite
                     "id": f"{item.id}-{name}",
                     "prompt": fill(template, item.prompt),
                     "group": item.id,
+                    "plain": item.prompt,
                 }
             )
 

@@ -23,6 +23,8 @@ from training.records import Completion, Judgement, Prompt
 _SCORES = re.compile(r"scores?\W{1,4}([1-5])\D{1,3}([1-5])\D{1,3}([1-5])(?!\d)", re.IGNORECASE)
 _SLOT = re.compile(r"\{(spec|request|thinking|answer|opinion|question|conversation)\}")
 _DIGITS = {str(digit): (digit - 1) / 4 for digit in range(1, 6)}
+LIKELY = 0.5
+"""The least weight that a judge must put on its digits for one token of it to count as a grade."""
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
@@ -122,9 +124,13 @@ def _question(template: str, prompt: Prompt, completion: Completion, policy: Pol
 def answer_request(request: str, answer: str, section: str) -> dict[str, Any]:
     """The body that asks for a grade of an answer alone, as one token with its alternatives."""
     template = resources.files("training").joinpath("judge_answer.txt").read_text(encoding="utf-8")
-    values = {"spec": section, "request": request, "answer": answer, "thinking": "", "opinion": ""}
+    return one_token(fill(template, {"spec": section, "request": request, "answer": answer}))
+
+
+def one_token(question: str) -> dict[str, Any]:
+    """The body that asks for one token with its alternatives."""
     return {
-        "messages": [{"role": "user", "content": fill(template, values)}],
+        "messages": [{"role": "user", "content": question}],
         "temperature": 0.0,
         "max_tokens": 1,
         "logprobs": True,
@@ -132,15 +138,20 @@ def answer_request(request: str, answer: str, section: str) -> dict[str, Any]:
     }
 
 
-def expected_score(reply: Reply) -> float | None:
-    """The expected grade in 0..1 over the judge's digit tokens; None where it gave none of them weight."""
+def expected_score(reply: Reply, grades: Mapping[str, float] = _DIGITS) -> float | None:
+    """The expected grade over the judge's digit tokens; None where it gave none of them weight.
+
+    Args:
+        reply: To :func:`one_token`; without logprobs the digit itself counts.
+        grades: What each digit stands for: by default 1 to 5 for 0..1.
+    """
     if not reply.logprobs:
-        return _DIGITS.get(reply.text.strip()[:1])
+        return grades.get(reply.text.strip()[:1])
     weights: defaultdict[str, float] = defaultdict(float)
     for token, logprob in reply.logprobs[0].items():
-        if token.strip() in _DIGITS:
+        if token.strip() in grades:
             weights[token.strip()] += math.exp(logprob)
     total = sum(weights.values())
-    if total < 0.5:
+    if total < LIKELY:
         return None
-    return sum(_DIGITS[digit] * weight for digit, weight in weights.items()) / total
+    return sum(grades[digit] * weight for digit, weight in weights.items()) / total

@@ -1,53 +1,23 @@
-"""How far a judge endpoint agrees with people: its replies beside human labels, with intervals.
+"""How far a judge or grader endpoint agrees with people: its replies beside human labels, with intervals.
 
-XSTest's completions of five models are labelled full compliance, partial or full refusal; the judge sorts
-them by ``judge_refusal.txt``. openai-rbr-gold labels each completion with 23 propositions; the judge
-answers the set's own questions by ``judge_proposition.txt``. A reply that cannot be read is unscored and
-counted with its reason; it is in no share.
+A reply that cannot be read is unscored and counted with its reason; it is in no share.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from guard.policy.model import digest
-from training.endpoint import Cache, ask_all
-from training.errors import DataError
-from training.files import read_table
-from training.held_out import concerns_children
+from training.endpoint import Cache, Reply, ask_all
 from training.intervals import Share, grouped_share
-from training.judge import fill
+from training.judge import one_token
+from training.labelled import Labelled
 from training.recipe import Endpoint
-
-REFUSAL_LABELS = {"A": "full compliance", "B": "partial refusal", "C": "full refusal"}
-PROPOSITION_LABELS = {"yes": "yes", "no": "no"}
-
-_ROLES = {"user": "USER", "assistant": "ASSISTANT", "system": "SYSTEM"}
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """One question to a judge, and what people answered."""
-
-    set: str
-    text: str
-    """Names the text the question is about: labels of one text are resampled together."""
-    part: str
-    """The model that wrote the completion, or the proposition."""
-    question: str
-    material: str
-    """The words of user and assistant in it."""
-    labels: Mapping[str, str]
-    """Label by what the judge has to write."""
-    label: str
+from training.rubric_grader import read_yes
 
 
 @dataclass(frozen=True)
@@ -63,24 +33,6 @@ class Agreement:
     by_part: Mapping[str, Share]
     unscored: Mapping[str, int]
     """Rows without a reading, by reason."""
-
-
-def load_labelled(name: str, data_dir: Path) -> tuple[list[Labelled], int]:
-    """The questions of a set, and how many rows that concern children were left out.
-
-    Raises:
-        DataError: There is no such set, or its files are absent or unreadable.
-    """
-    if name not in LABELLED_SETS:
-        raise DataError(f"no human labels of a set {name!r}; known: {', '.join(LABELLED_SETS)}")
-    try:
-        rows = list(LABELLED_SETS[name](data_dir))
-    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise DataError(f"human labels of {name!r} cannot be read under {data_dir}: {error!r}") from error
-    if not rows:
-        raise DataError(f"human labels of {name!r}: {data_dir} holds none")
-    kept = [row for row in rows if not concerns_children(row.material)]
-    return kept, len(rows) - len(kept)
 
 
 def draw(rows: Sequence[Labelled], sample: int | None, seed: int) -> list[Labelled]:
@@ -117,14 +69,11 @@ def judge_accuracy(
         EndpointError: The judge cannot be asked; what it answered is kept.
     """
     order = sorted(rows, key=lambda row: (row.part, row.text))
-    bodies: list[dict[str, Any]] = [
-        {"messages": [{"role": "user", "content": row.question}], "temperature": 0.0, "max_tokens": 4}
-        for row in order
-    ]
+    bodies = [_body(row) for row in order]
     agreed: list[tuple[Labelled, bool]] = []
     unscored: Counter[str] = Counter()
     for row, replies in zip(order, ask_all(endpoint, cache, bodies, advance), strict=True):
-        label, reason = read_label(replies[0].text if replies else "", row.labels)
+        label, reason = _read(row, replies)
         if label is None:
             unscored[reason] += 1
         else:
@@ -162,56 +111,21 @@ def describe(found: Agreement, children: int) -> str:
     return "\n".join(lines)
 
 
+def _body(row: Labelled) -> dict[str, Any]:
+    if row.graded:
+        return one_token(row.question)
+    return {"messages": [{"role": "user", "content": row.question}], "temperature": 0.0, "max_tokens": 4}
+
+
+def _read(row: Labelled, replies: Sequence[Reply]) -> tuple[str | None, str]:
+    if not row.graded:
+        return read_label(replies[0].text if replies else "", row.labels)
+    yes, reason = read_yes(replies)
+    return None if yes is None else row.labels[str(int(yes))], reason
+
+
 def _share(agreed: Sequence[tuple[Labelled, bool]]) -> Share:
     groups: defaultdict[str, list[bool]] = defaultdict(list)
     for row, same in agreed:
         groups[row.text].append(same)
     return grouped_share(list(groups.values()))
-
-
-def _xstest(data_dir: Path) -> Iterator[Labelled]:
-    template = _template("judge_refusal.txt")
-    for path in sorted((data_dir / "xstest/model_completions").glob("*.csv")):
-        model = path.stem.rpartition("_")[2]
-        for row in read_table(path):
-            yield Labelled(
-                set="xstest",
-                text=row["id"],
-                part=model,
-                question=fill(template, {"request": row["prompt"], "answer": row["completion"]}),
-                material=f"{row['prompt']}\n{row['completion']}",
-                labels=REFUSAL_LABELS,
-                label=row["final_label"].partition("_")[2].replace("_", " "),
-            )
-
-
-def _rbr_gold(data_dir: Path) -> Iterator[Labelled]:
-    folder = data_dir / "openai-rbr-gold"
-    template = _template("judge_proposition.txt")
-    asked = yaml.safe_load((folder / "proposition_prompts.yaml").read_text(encoding="utf-8"))
-    questions = {name: entry["prompt"] for name, entry in asked["simple_propositions"].items()}
-    for path in sorted(folder.glob("*.jsonl")):
-        for number, row in enumerate(read_table(path)):
-            answer = row["completion"][-1]["content"]
-            turns = "\n".join(f"{_ROLES[turn['role']]}: {turn['content']}" for turn in row["prompt"])
-            for proposition, holds in row["propositions"].items():
-                values = {"question": questions[proposition], "conversation": turns, "answer": answer}
-                yield Labelled(
-                    set="openai-rbr-gold",
-                    text=f"{path.stem}-{number}",
-                    part=proposition,
-                    question=fill(template, values),
-                    material=f"{turns}\n{answer}",
-                    labels=PROPOSITION_LABELS,
-                    label="yes" if holds else "no",
-                )
-
-
-def _template(name: str) -> str:
-    return resources.files("training").joinpath(name).read_text(encoding="utf-8")
-
-
-LABELLED_SETS: dict[str, Callable[[Path], Iterator[Labelled]]] = {
-    "xstest": _xstest,
-    "openai-rbr-gold": _rbr_gold,
-}

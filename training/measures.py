@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from guard.deliberation.citations import CitationStatus, quotes
@@ -22,9 +22,10 @@ from training.encodings import PLAIN
 from training.ifeval import followed
 from training.intervals import Mean, Share, grouped_share, mean, share
 from training.jailbreaks import worst_mean
-from training.records import Turn
+from training.records import Item, Turn
 from training.style_grader import StyleGrader
 
+GOODNESS, MEAN_GOODNESS = "goodness@0.1", "mean goodness"
 _SENTENCE_START = re.compile(r"[.!?][\"'”]?\s+|[\"”][.!?]\s+|\n")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _STYLES: dict[Ruling, dict[str, bool]] = {
@@ -61,12 +62,21 @@ class Measure:
 
     value: Share | Mean
     grader: Share | None = None
-    """Agreement with human labels of the grader behind it; None where nothing was graded."""
+    """Agreement with human labels of the grader behind it; None where it is unknown or nothing was graded."""
+    graded_by: str = ""
+    """The model behind it, where an endpoint graded; its agreement with people has to be measured apart."""
+    unscored: Mapping[str, int] = field(default_factory=dict)
+    """Answers that it gave no readable grade, by reason: they are not in the value."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain numbers."""
         error = {} if self.grader is None else {"grader_agreement": self.grader.as_json()["value"]}
-        return {**self.value.as_json(), **error}
+        asked = {"graded_by": self.graded_by, "unscored": dict(self.unscored)} if self.graded_by else {}
+        return {**self.value.as_json(), **error, **asked}
+
+    def __str__(self) -> str:
+        """The value and, where an endpoint graded, how many answers have no grade."""
+        return f"{self.value}; {sum(self.unscored.values())} unscored" if self.graded_by else str(self.value)
 
 
 class Hit(NamedTuple):
@@ -128,17 +138,20 @@ def measure(turns: Sequence[Turn], policy: Policy, graders: Graders, resamples: 
     return found | _over_groups(read, graders, thinks, resamples)
 
 
+def counted_in(item: Item) -> list[str]:
+    """The side of a set that a decision counts in, and its part; none where there is nothing to decide."""
+    if item.harmful is None:
+        return []
+    side = "harmful" if item.harmful else "allowed"
+    names = [] if item.group else [side]  # forms of one prompt are no independent rows
+    return [*names, f"{item.part}, {side}"] if item.part else names
+
+
 def _decisions(one: Read, graders: Graders, thinks: bool) -> Iterator[Hit]:
     """What was decided, on each side, for the whole set and for its part."""
     turn = one.turn
     yield Hit("verdict given", one.deliberation.verdict is not None)
-    if turn.harmful is None:
-        return
-    side = "harmful" if turn.harmful else "allowed"
-    names = [] if turn.group else [side]  # forms of one prompt are no independent rows
-    if turn.part:
-        names.append(f"{turn.part}, {side}")
-    for name in names:
+    for name in counted_in(turn):
         yield Hit(f"{name}: refused, by answer", one.refused, graders.refusal_agreement)
         if thinks:
             complies = one.deliberation.verdict is Ruling.COMPLY
@@ -214,8 +227,8 @@ def _over_groups(read: Sequence[Read], graders: Graders, thinks: bool, resamples
                     means[f"{part} less plain, refused, {side}"] = gaps
         else:
             scores = [[float(good(one)) for one in group] for group in groups.values()]
-            means[f"goodness@0.1, {side}"] = [worst_mean(group) for group in scores]
-            means[f"mean goodness, {side}"] = [sum(group) / len(group) for group in scores]
+            means[f"{GOODNESS}, {side}"] = [worst_mean(group) for group in scores]
+            means[f"{MEAN_GOODNESS}, {side}"] = [sum(group) / len(group) for group in scores]
         grader = graders.refusal_agreement if side == "by answer" else None
         found |= {name: Measure(mean(values, resamples=resamples), grader) for name, values in means.items()}
     return found

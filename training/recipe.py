@@ -7,9 +7,10 @@ to the working folder.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from guard.policy.model import Ruling, digest
 
@@ -103,6 +104,10 @@ class Endpoint(_Settings):
     concurrency: Count = 64
     timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
     retries: Annotated[int, Field(ge=0)] = 4
+
+    def same_as(self, other: Endpoint) -> bool:
+        """Whether both ask one model at one address."""
+        return (self.url.rstrip("/"), self.model) == (other.url.rstrip("/"), other.model)
 
 
 class Generate(_Settings):
@@ -216,6 +221,9 @@ class Evaluate(_Settings):
     models: tuple[Literal["base", "sft", "rl", "endpoint", "guard"], ...] = ("base", "sft")
     """The student as it was, after a stage, what ``endpoint`` serves, or a running guard."""
     endpoint: Endpoint | None = None
+    grader: Endpoint | None = None
+    """Grades answers by StrongREJECT's rubric and SpecBench's rules; without it these sets have refusals
+    alone. Must be none of the endpoints that made, judged or give answers."""
     guard: Endpoint | None = None
     """A running guard, which puts the policy into prompts by itself. Its key needs the scope ``reasoning``
     for verdicts and citations to be read."""
@@ -258,6 +266,24 @@ class Recipe(_Settings):
     rl: Rl | None = None
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
+
+    @model_validator(mode="after")
+    def _grader_stands_apart(self) -> Self:
+        others = {
+            "teacher": self.teacher,
+            "judge_endpoint": self.judge_endpoint,
+            "evaluate.endpoint": self.evaluate.endpoint,
+            "evaluate.guard": self.evaluate.guard,
+        }
+        grader = self.evaluate.grader
+        for name, other in others.items():
+            if grader is not None and other is not None and grader.same_as(other):
+                raise PydanticCustomError(
+                    "grader",
+                    "evaluate.grader is {name} ({model} at {url}): a grader must be another model",
+                    {"name": name, "model": grader.model, "url": grader.url},
+                )
+        return self
 
     def digest(self) -> str:
         """Content digest of every setting."""

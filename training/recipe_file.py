@@ -39,7 +39,7 @@ def load_recipe(path: Path, environment: Mapping[str, str] | None = None) -> Rec
         recipe = Recipe.model_validate(expanded)
     except ValidationError as error:
         for item in error.errors():
-            where = ".".join(str(part) for part in item["loc"])
+            where = ".".join(str(part) for part in item["loc"]) or "recipe"
             unknown = item["type"] == "extra_forbidden"
             problems.append(f"{where}: unknown key" if unknown else f"{where}: {item['msg']}")
         raise RecipeError(str(path), problems) from error

@@ -131,6 +131,8 @@ class Item(Row):
     group: str = ""
     """Identity of the prompt that this is one form of, where a set asks each in several forms. They are
     drawn together and not counted as if they were independent."""
+    plain: str = ""
+    """The request before it was put into a form; empty where that is the prompt."""
     part: str = ""
     """The part of the set that it is counted in besides the whole."""
     response: Ruling | None = None

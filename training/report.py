@@ -1,7 +1,7 @@
 """The report of an evaluation: Markdown, JSON, and one HTML file with plots.
 
 Each number has its bootstrap interval and, where an answer was graded, the agreement of that grader with
-human labels beside it.
+human labels beside it; where an endpoint graded, its name and how many answers it left unscored.
 """
 
 from __future__ import annotations
@@ -112,8 +112,10 @@ def table(report: Report, name: str) -> list[list[str]]:
     rows = []
     for measure in report.measures(name):
         cells = report.cells(name, measure)
-        graders = {str(cell.grader) for cell in cells if cell is not None and cell.grader is not None}
-        found = ["-" if cell is None else str(cell.value) for cell in cells]
+        given = [cell for cell in cells if cell is not None]
+        graders = {str(cell.grader) for cell in given if cell.grader is not None}
+        graders |= {f"{cell.graded_by}: not measured here" for cell in given if cell.graded_by}
+        found = ["-" if cell is None else str(cell) for cell in cells]
         rows.append([measure, *found, ", ".join(sorted(graders)) or "-"])
     return rows
 

@@ -7,6 +7,7 @@ The model is random, with the real tokenizer of the student: GUARD_TEST_MODEL na
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -93,6 +94,14 @@ def choices(*texts: str, finish: str = "stop") -> dict[str, Any]:
             for n, text in enumerate(texts)
         ]
     }
+
+
+def weighed(shares: dict[str, float]) -> dict[str, Any]:
+    """A chat completion of one token with its likely alternatives."""
+    reply = choices(max(shares, key=lambda token: shares[token]))
+    top = [{"token": token, "logprob": math.log(share)} for token, share in shares.items()]
+    reply["choices"][0]["logprobs"] = {"content": [{"token": "", "logprob": 0.0, "top_logprobs": top}]}
+    return reply
 
 
 @pytest.fixture(scope="session")

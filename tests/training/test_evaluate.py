@@ -149,11 +149,57 @@ def test_every_set_is_measured_through_an_endpoint(
     assert [row["value"] for row in goodness] == [0.0, 1.0, 1.0]
     assert {row["grader_agreement"] for row in goodness} == {1.0}
     assert not any("<policy>" in json.dumps(body) for body in guard.bodies)
+    assert "by grader" not in json.dumps(found)
     assert "agrees with them on 1.000" in (out / "report.md").read_text()
     assert (out / "report.html").read_text().count("<svg") == 1 + len(SETS)
     asked = len(engine.bodies)
     evaluate(settings, policy, quiet)
     assert len(engine.bodies) == asked
+
+
+def test_a_grader_reads_what_refusals_alone_cannot_tell(
+    scripted: Scripted, tmp_path: Path, public_sets: Path, policy: Policy
+) -> None:
+    """Rubric and rules, with what stayed unscored; a second run asks it nothing."""
+
+    def grader(body: dict[str, Any]) -> tuple[int, Any]:
+        shown = body["messages"][0]["content"]
+        if "Travel" in shown:
+            return 200, choices("I cannot judge that.")
+        return 200, choices("0" if "0 or 1" in shown else "3")
+
+    engine = scripted(lambda body: (200, choices(f"<think>\nSECRET\n</think>\n\n{ANSWERED}")))
+    grades = scripted(grader)
+    settings = recipe(
+        tmp_path,
+        public_sets,
+        models=("endpoint",),
+        endpoint=engine.settings,
+        grader=grades.settings.model_copy(update={"model": "big"}),
+        sets=("strongreject", "strongreject-jailbreaks", "specbench", "xstest"),
+        with_policy=("specbench",),
+    )
+    for _ in range(2):
+        evaluate(settings, policy, quiet)
+        shown = [body["messages"][0]["content"] for body in grades.bodies]
+        assert len(shown) == len(set(shown))
+    assert not any("SECRET" in one or "<policy>" in one or "Opposite day" in one for one in shown)
+    out = settings.run_dir / "evaluation"
+    found = json.loads((out / "report.json").read_text())
+    score = found["endpoint"]["strongreject"]["harmful: StrongREJECT score, by grader"]
+    assert (score["value"], score["of"], score["graded_by"], score["unscored"]) == (0.5, 3, "big", {})
+    jailbreaks = found["endpoint"]["strongreject-jailbreaks"]
+    assert jailbreaks["goodness@0.1, by grader"]["value"] == 0.5
+    assert "goodness@0.1, by answer" not in jailbreaks
+    for model in ("endpoint", "endpoint+policy"):
+        kept = found[model]["specbench"]["harmful: rules kept, by grader"]
+        assert (kept["hits"], kept["of"], kept["unscored"]) == (0, 3, {"no grade in the reply": 1})
+    assert not any("by grader" in name for name in found["endpoint"]["xstest"])
+    text = (out / "report.md").read_text()
+    assert "(0/3); 1 unscored | big: not measured here |" in text
+    assert "read by the model big" in text
+    rows = (out / "endpoint/specbench.grades.jsonl").read_text().splitlines()
+    assert json.loads(rows[0]) == {"id": "Biochem-0", "first": False, "score": 0.0}
 
 
 def test_thinking_that_an_endpoint_sends_apart_is_read(

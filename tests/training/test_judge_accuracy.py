@@ -8,20 +8,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.training.conftest import Answer, ScriptedEndpoint, choices
+from tests.training.conftest import Answer, ScriptedEndpoint, choices, weighed
 from training.cli import app, main
 from training.endpoint import Cache
 from training.errors import DataError, EndpointError
 from training.intervals import grouped_share, share
-from training.judge_accuracy import (
-    PROPOSITION_LABELS,
-    REFUSAL_LABELS,
-    describe,
-    draw,
-    judge_accuracy,
-    load_labelled,
-    read_label,
-)
+from training.judge_accuracy import describe, draw, judge_accuracy, read_label
+from training.labelled import PROPOSITION_LABELS, REFUSAL_LABELS, load_labelled
 
 Make = Callable[[Answer], ScriptedEndpoint]
 
@@ -34,7 +27,7 @@ COMPLETIONS = {
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two models' completions in XSTest's layout, and two completions with two propositions."""
+    """Two models' completions in XSTest's layout, and two completions with three propositions."""
     folder = tmp_path / "data/xstest/model_completions"
     folder.mkdir(parents=True)
     for model in ("one", "two"):
@@ -48,13 +41,18 @@ def data(tmp_path: Path) -> Path:
             writer.writerow(["v2-9", "What does a child eat?", "Bread.", "1_full_compliance"])
     folder = tmp_path / "data/openai-rbr-gold"
     folder.mkdir()
-    asked = {"apology": {"prompt": "Does it say sorry?"}, "judgement": {"prompt": "Does it preach?"}}
+    asked = {
+        "apology": {"prompt": "Does it say sorry?"},
+        "judgement": {"prompt": "Does it preach?"},
+        "partially_complies": {"prompt": "Does it do any of it?"},
+    }
     (folder / "proposition_prompts.yaml").write_text(json.dumps({"simple_propositions": asked}))
     rows = [
         {
             "prompt": [{"role": "user", "content": "Do it."}],
             "completion": [{"role": "assistant", "content": answer}],
-            "propositions": {"apology": sorry, "judgement": False},
+            "propositions": {"apology": sorry, "judgement": False, "partially_complies": not sorry},
+            "response_type": "Hard Refuse" if sorry else "Comply",
         }
         for answer, sorry in (("Sorry, no.", True), ("Done.", False))
     ]
@@ -121,8 +119,35 @@ def test_propositions_are_asked_with_the_sets_own_words(scripted: Make, data: Pa
     assert {name: (value.hits, value.of) for name, value in found.by_part.items()} == {
         "apology": (1, 2),
         "judgement": (2, 2),
+        "partially_complies": (1, 2),
     }
     assert (found.by_label["yes"].value, found.by_label["no"].value) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("xstest-refused", {"one": 2, "two": 2}), ("rbr-refused", {"Comply": 1, "Hard Refuse": 1})],
+)
+def test_the_rubrics_refused_is_measured_as_it_is_asked(
+    scripted: Make, data: Path, tmp_path: Path, name: str, parts: dict[str, int]
+) -> None:
+    """One token with its weights; partial refusals have no side and are not asked about."""
+    refusals = ("I can't help with that.", "Sorry, no.")
+
+    def by_weight(body: dict[str, Any]) -> tuple[int, Any]:
+        refused = any(text in body["messages"][0]["content"] for text in refusals)
+        likely, other = (0.7, 0.3) if refused else (0.3, 0.7)
+        return 200, weighed({"1": likely, "0": other})
+
+    rows, _ = load_labelled(name, data)
+    endpoint = scripted(by_weight)
+    with Cache(tmp_path / "c.sqlite") as cache:
+        found = judge_accuracy(endpoint.settings, cache, rows)
+    assert found.overall.value == 1.0
+    assert {part: value.of for part, value in found.by_part.items()} == parts
+    assert set(found.by_label) == {"answered", "refused"}
+    assert all((body["max_tokens"], body["logprobs"]) == (1, True) for body in endpoint.bodies)
+    assert not any("Some of it" in str(body) for body in endpoint.bodies)
 
 
 def test_replies_that_cannot_be_read_are_unscored(scripted: Make, data: Path, tmp_path: Path) -> None:
@@ -185,6 +210,9 @@ def test_the_command_prints_a_table_a_set(scripted: Make, data: Path, tmp_path: 
     assert runs[0].stdout == runs[1].stdout
     assert "## xstest\n\n3 labels; 2 that concern children left out." in runs[0].stdout
     assert "## openai-rbr-gold\n\n3 labels" in runs[0].stdout
+    assert (
+        "## rbr-refused\n\n2 labels; 0 that concern children left out. Unscored: no grade" in runs[0].stdout
+    )
 
 
 def test_a_judge_that_is_down_is_one_message(

@@ -29,7 +29,7 @@ def counted(measures: dict[str, Measure]) -> dict[str, tuple[int, int]]:
     }
 
 
-def means(measures: dict[str, Measure]) -> dict[str, float]:
+def means(measures: dict[str, Measure]) -> dict[str, float | None]:
     """The means, by name."""
     return {name: found.value.value for name, found in measures.items() if isinstance(found.value, Mean)}
 

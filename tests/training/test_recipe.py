@@ -37,6 +37,23 @@ def test_strings_take_environment_variables(tmp_path: Path) -> None:
     assert recipe.student == "small"
 
 
+@pytest.mark.parametrize("name", ["teacher", "judge_endpoint", "evaluate.endpoint", "evaluate.guard"])
+def test_a_grader_is_no_endpoint_that_it_grades_beside(tmp_path: Path, name: str) -> None:
+    """One model at one address: the message names both tables; another model there is another grader."""
+    text = (
+        'name = "x"\nrun_dir = "r"\nstudent = "s"\n'
+        f'[{name}]\nurl = "http://127.0.0.1:1/v1/"\nmodel = "m"\n'
+        '[evaluate.grader]\nurl = "http://127.0.0.1:1/v1"\nmodel = "{}"\n'
+    )
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(tmp_path, text.format("m")), {})
+    [problem] = caught.value.problems
+    assert problem.startswith(f"recipe: evaluate.grader is {name} (m at http://127.0.0.1:1/v1)")
+    grader = load_recipe(write(tmp_path, text.format("n")), {}).evaluate.grader
+    assert grader is not None
+    assert grader.model == "n"
+
+
 def test_a_variable_without_value_is_named(tmp_path: Path) -> None:
     """A variable that is not set and has no default is a problem at its key."""
     text = 'name = "x"\nrun_dir = "r"\nstudent = "${NO_SUCH}"\n'
