@@ -92,7 +92,6 @@ def requests(settings: Seeded, policy: Policy, written: Sequence[Prompt]) -> lis
                 "messages": [{"role": "user", "content": text}],
                 "temperature": settings.temperature,
                 "max_tokens": settings.max_tokens,
-                "seed": number,
                 "response_format": response_format(count),
             }
             asked.append(Request(boundary, phrasing, count, body))

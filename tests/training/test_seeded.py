@@ -129,9 +129,8 @@ def test_replies_that_cannot_be_read_are_counted(
 ) -> None:
     """By what is wrong with them; a reply that was cut off gives what it has."""
     replies = iter([reply(DRAFT, DRAFT), reply(DRAFT)[:-30], "I can't help with that.", "  "])
-    endpoint = scripted(
-        lambda body: (200, choices(next(replies), finish="length" if body["seed"] else "stop"))
-    )
+    ends = iter(["stop", "length", "stop", "stop"])
+    endpoint = scripted(lambda body: (200, choices(next(replies), finish=next(ends))))
     endpoint.settings = endpoint.settings.model_copy(update={"concurrency": 1})
     pairs, counts = write(endpoint, asked[:4], tmp_path)
     assert len(pairs) == 2
