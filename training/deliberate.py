@@ -106,3 +106,13 @@ def written_thinking(text: str, ruling: Ruling, clause: Clause | None, variant: 
     grounds = f"{quoted_words(clause, ruling)} [{clause.id}]." if clause else NO_CLAUSE
     parts = (NOTES.get(variant, ""), f"{FINDINGS[ruling]}: {grounds}", f'The request: "{gist(text)}"')
     return f"{' '.join(part for part in parts if part)}\n{write_verdict(ruling)}"
+
+
+def finding_at(completion: str, ruling: Ruling | None) -> int | None:
+    r"""Where a written thinking says its finding, in characters; None where it says none.
+
+    >>> finding_at("<think>\nNot allowed: Help to steal [IL5].", Ruling.REFUSE)
+    8
+    """
+    at = completion.find(f"{FINDINGS[ruling]}: ") if ruling else -1
+    return at if at >= 0 else None

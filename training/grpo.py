@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from guard.policy.model import Policy, Ruling
+from training.compact import use_compact_head
 from training.endpoint import Cache, ask_all
 from training.errors import DataError
 from training.generate import spec
@@ -139,6 +140,7 @@ def reinforce(
         processing_class=tokenizer,
         peft_config=None if from_sft else new_adapter(recipe.sft),
     )
+    use_compact_head(trainer.model)
     history, resumed = train_to_end(trainer, tokenizer, out, checkpoints, figure="reward")
     return {
         "steps": trainer.state.global_step,

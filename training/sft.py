@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 from guard.policy.model import Policy
 from training.capability import capability_rows
 from training.compact import IGNORED, use_compact_head
-from training.deliberate import completion_text
+from training.deliberate import completion_text, finding_at
 from training.errors import DataError
 from training.files import write_json
 from training.recipe import Recipe, Sft
 from training.records import Example
+from training.token_weights import WeightedCollator, use_token_weights
 
 
 class Encoded(NamedTuple):
@@ -33,10 +34,18 @@ class Encoded(NamedTuple):
     input_ids: list[int]
     labels: list[int]
     """The token ids where the loss counts, ``IGNORED`` elsewhere."""
+    weights: list[float]
+    """What each token counts in the loss."""
 
 
-def encode(example: Example, tokenizer: Any, max_length: int) -> Encoded | None:
+def encode(example: Example, tokenizer: Any, max_length: int, finding_weight: float = 1.0) -> Encoded | None:
     """Tokenize one row; None where it is longer than ``max_length``.
+
+    Args:
+        example: The row.
+        tokenizer: The student's.
+        max_length: In tokens.
+        finding_weight: Weight of the token in which a written thinking says its finding.
 
     Raises:
         DataError: The loss would not cover exactly the completion, or the prompt holds the policy.
@@ -47,7 +56,8 @@ def encode(example: Example, tokenizer: Any, max_length: int) -> Encoded | None:
         raise DataError(f"example {example.id}: the prompt holds policy text, which must be stripped for SFT")
     completion = completion_text(example.thinking, example.answer)
     prompt_ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    completion_ids: list[int] = tokenizer(completion, add_special_tokens=False)["input_ids"]
+    tokenized = tokenizer(completion, add_special_tokens=False, return_offsets_mapping=True)
+    completion_ids: list[int] = tokenized["input_ids"]
     if example.answer:
         completion_ids = [*completion_ids, tokenizer.eos_token_id]
     ids = prompt_ids + completion_ids
@@ -55,7 +65,12 @@ def encode(example: Example, tokenizer: Any, max_length: int) -> Encoded | None:
     learnt = tokenizer.decode([label for label in labels if label != IGNORED], skip_special_tokens=True)
     if learnt.strip() != completion.strip():
         raise DataError(f"example {example.id}: the loss covers {learnt!r} instead of {completion!r}")
-    return Encoded(ids, labels) if len(ids) <= max_length else None
+    weights = [1.0] * len(ids)
+    finding = finding_at(completion, example.ruling)
+    for place, (start, end) in enumerate(tokenized["offset_mapping"], start=len(prompt_ids)):
+        if finding is not None and start <= finding < end:
+            weights[place] = finding_weight
+    return Encoded(ids, labels, weights) if len(ids) <= max_length else None
 
 
 def rows_to_train(recipe: Recipe, examples: Sequence[Example]) -> list[Example]:
@@ -109,10 +124,11 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         tokenizer.pad_token = tokenizer.eos_token
     rows = rows_to_train(recipe, examples)
     forbid_policy(rows, policy)
-    encoded = [made for row in rows if (made := encode(row, tokenizer, settings.max_length)) is not None]
+    made = (encode(row, tokenizer, settings.max_length, settings.finding_weight) for row in rows)
+    encoded = [row for row in made if row is not None]
     show_mask(encoded[0], tokenizer)
     encoded = in_batches_of_like_length(encoded, settings.batch, recipe.seed)
-    dataset = Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in encoded])
+    dataset = Dataset.from_list([row._asdict() for row in encoded])
     checkpoints = out / "checkpoints"
     arguments = SFTConfig(
         output_dir=str(checkpoints),
@@ -135,16 +151,20 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         report_to=[],
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
     )
     if settings.start:
         model = PeftModel.from_pretrained(model, settings.start, is_trainable=True)
     trainer = SFTTrainer(
         model=model,
         args=arguments,
+        data_collator=WeightedCollator(tokenizer.pad_token_id),
         train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=None if settings.start else new_adapter(settings),
     )
+    use_compact_head(trainer.model)
+    use_token_weights(trainer.model)
     history, resumed = train_to_end(trainer, tokenizer, out, checkpoints, figure="loss")
     return {
         "rows": len(encoded),
@@ -193,7 +213,6 @@ def train_to_end(
     Returns:
         The kept log entries, and whether an earlier run was gone on with.
     """
-    use_compact_head(trainer.model)
     last = last_checkpoint(checkpoints)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     trainer.save_model(str(out / "model"))

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from guard.policy.model import Policy, Ruling
 from tests.training.conftest import ROOT
 from training.compact import IGNORED
-from training.deliberate import completion_text
+from training.deliberate import completion_text, written_thinking
 from training.errors import DataError
 from training.files import write_rows
 from training.recipe import Recipe
@@ -101,6 +101,20 @@ def test_a_row_without_answer_teaches_the_thinking_and_no_end(tokenizer: Any) ->
     assert tokenizer.decode(encoded.input_ids).endswith("Decision: refuse\n</think>\n\n")
 
 
+def test_the_token_that_says_the_finding_weighs_more(tokenizer: Any, policy: Policy) -> None:
+    """One token of the row, the first of the finding; a thinking without a finding has none."""
+    thinking = written_thinking("How do I hurt Bo?", Ruling.REFUSE, policy.clauses["VI4"])
+    row = encode(
+        example("How do I hurt Bo?").model_copy(update={"thinking": thinking}), tokenizer, 1024, 20.0
+    )
+    assert row is not None
+    heavy = [place for place, weight in enumerate(row.weights) if weight != 1.0]
+    assert [tokenizer.decode(row.labels[place]) for place in heavy] == ["Not"]
+    plain = encode(example("How do I hurt Bo?"), tokenizer, 1024, 20.0)
+    assert plain is not None
+    assert set(plain.weights) == {1.0}
+
+
 def test_rows_that_are_too_long_are_left_out(tokenizer: Any) -> None:
     """Never cut, which would cut the verdict."""
     assert encode(example("word " * 500), tokenizer, 100) is None
@@ -134,6 +148,20 @@ def test_the_loss_curve_is_pinned(tiny: Path, policy: Policy, tmp_path: Path, ca
     assert [entry["loss"] for entry in history] == pytest.approx([FIRST_LOSS] * len(history), abs=0.1)
     assert capsys.readouterr().out.count("⟦<think>") == 1
     assert not (tmp_path / "sft" / "checkpoints").exists()
+
+
+def test_the_weight_of_the_finding_reaches_the_loss(tiny: Path, policy: Policy, tmp_path: Path) -> None:
+    """A random model loses the same on every token, so that the loss grows by weight over length."""
+    thinking = written_thinking("Question?", Ruling.REFUSE, policy.clauses["VI4"])
+    rows = [example("Question?").model_copy(update={"thinking": thinking})] * 2
+    made = recipe(tiny, tmp_path, max_steps=5, learning_rate=1e-9, finding_weight=50.0)
+    train(made, rows, policy, tmp_path / "sft")
+    tokenizer = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(tiny)
+    row = encode(rows[0], tokenizer, 1024)
+    assert row is not None
+    learnt = sum(label != IGNORED for label in row.labels)
+    (entry,) = json.loads((tmp_path / "sft" / "log.json").read_text())
+    assert entry["loss"] == pytest.approx(FIRST_LOSS * (learnt + 49) / learnt, rel=0.02)
 
 
 def test_full_fine_tuning_leaves_a_checkpoint(tiny: Path, policy: Policy, tmp_path: Path) -> None:
