@@ -182,6 +182,8 @@ class Sft(_Settings):
     bf16: bool = True
     """Autocast; what is trained stays in fp32, a base frozen under an adapter is loaded in bf16."""
     save_steps: Count = 50
+    finding_weight: Annotated[float, Field(ge=1)] = 1.0
+    """Weight in the loss of the token in which a written thinking says its finding; of all others, 1."""
     capability: Capability | None = None
     repeat: dict[str, Count] = {}
     """How many times rows of a source are seen in one epoch; 1 where not listed."""
