@@ -30,6 +30,7 @@ from guard.upstream.command import EngineSpec
 from guard.upstream.context import ContextLimit
 from guard.upstream.engine import Engine
 from guard.upstream.in_process import InProcessUpstream, WrappedApp
+from guard.upstream.text_runs import Chunk, TextRun
 
 EMBEDDED_ANSWER_TOKENS = 512
 """Answer tokens on an engine that would otherwise run to the end of its context."""
@@ -100,7 +101,7 @@ class EngineLink:
         """Names under which its model is offered: ``default``, and its own without any path."""
         return _offered(self._profile.model)
 
-    def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[dict[str, Any]], None]:
+    def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[Chunk | TextRun], None]:
         """Stream a chat completion, the chunks that arrive together in one list.
 
         Raises:

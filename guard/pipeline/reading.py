@@ -7,12 +7,12 @@ parser may still let tags through.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from guard.deliberation.thinking import REOPENING, Split, ThinkingSplitter
 from guard.pipeline.usage import Usage
+from guard.upstream.text_runs import Chunk, TextRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,6 @@ class Piece:
 
 
 _NOTHING = Split()
-_TEXT_FIELDS = ("reasoning", "reasoning_content", "content")
 
 JOINED = 16
 """Chunks in one piece at most: by so many tokens a thinking may go over its budget."""
@@ -43,7 +42,7 @@ class CallReader:
 
         Args:
             thinking_opened: The prompt ends inside the thinking (the chat template opened it).
-            joining: Chunks that come together may become one piece; not where tokens are counted.
+            joining: The chunks of a run may become one piece; not where tokens are counted.
         """
         self._joining = joining
         self._splitter = ThinkingSplitter(opened=thinking_opened)
@@ -56,13 +55,15 @@ class CallReader:
         self.usage = Usage()
         self.usage_reported = False
 
-    def read_batch(self, chunks: list[dict[str, Any]]) -> list[Piece]:
+    def read_batch(self, batch: list[Chunk | TextRun]) -> list[Piece]:
         """Take chunks that came together; the pieces they bring, without empty ones."""
-        counted = runs(chunks) if self._joining else ((chunk, 1) for chunk in chunks)
-        return [piece for chunk, count in counted for piece in self.read(chunk, count)]
+        pieces: list[Piece] = []
+        for item in batch:
+            pieces += self._read_run(item) if isinstance(item, TextRun) else self.read(item)
+        return pieces
 
-    def read(self, chunk: dict[str, Any], count: int = 1) -> list[Piece]:
-        """Take one chunk, which may stand for several of the engine's.
+    def read(self, chunk: Chunk) -> list[Piece]:
+        """Take one chunk.
 
         Returns:
             Mostly one piece; none for a chunk without text, more where thinking follows an answer in it.
@@ -82,7 +83,23 @@ class CallReader:
         tools = delta.get("tool_calls") or None
         if not (thinking or content or tools):
             return []
-        tokens = count if completion is None else max(completion - self._counted, 0)
+        tokens = 1 if completion is None else max(completion - self._counted, 0)
+        return self._pieces(thinking, content, tools, tokens)
+
+    def _read_run(self, run: TextRun) -> list[Piece]:
+        texts = list(filter(None, run.texts))
+        size = JOINED if self._joining else 1
+        pieces: list[Piece] = []
+        for at in range(0, len(texts), size):
+            some = texts[at : at + size]
+            text = "".join(some)
+            thinking, content = ("", text) if run.field == "content" else (text, None)
+            pieces += self._pieces(thinking, content, None, len(some))
+        return pieces
+
+    def _pieces(
+        self, thinking: str, content: str | None, tools: list[dict[str, Any]] | None, tokens: int
+    ) -> list[Piece]:
         self._counted += tokens
         self._by_field = self._by_field or bool(thinking)
         first, *later = self._splitter.parts(content) if content else [_NOTHING]
@@ -133,44 +150,3 @@ class CallReader:
 def _entries(told: Any) -> list[Any]:
     content = told.get("content") if isinstance(told, dict) else None
     return content if isinstance(content, list) else []
-
-
-def runs(chunks: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:
-    """The same chunks with neighbours that bring nothing but text of one kind made one, and how many it was.
-
-    What a chunk says beside text (usage, finish reason, tool calls, both kinds of text) keeps it apart.
-    """
-    texts: list[str] = []
-    field = ""
-    for chunk in chunks:
-        kind = _plain_text(chunk)
-        if texts and (kind != field or len(texts) == JOINED):
-            yield _run(field, texts), len(texts)
-            texts = []
-        if kind is None:
-            yield chunk, 1
-        elif kind:
-            field = kind
-            texts.append(chunk["choices"][0]["delta"][kind])
-    if texts:
-        yield _run(field, texts), len(texts)
-
-
-def _plain_text(chunk: dict[str, Any]) -> str | None:
-    """The field of a chunk that holds text and nothing else; empty where it holds nothing at all."""
-    choices = chunk["choices"]
-    if len(choices) != 1 or chunk.get("usage") or choices[0].get("finish_reason"):
-        return None
-    delta = choices[0]["delta"]
-    if len(delta) == 1:  # what nearly every chunk looks like
-        ((name, text),) = delta.items()
-        if name in _TEXT_FIELDS:
-            return name if text else ""
-    if delta.get("tool_calls"):
-        return None
-    fields = [name for name in _TEXT_FIELDS if delta.get(name)]
-    return None if len(fields) > 1 else "".join(fields)
-
-
-def _run(field: str, texts: list[str]) -> dict[str, Any]:
-    return {"choices": [{"index": 0, "delta": {field: "".join(texts)}, "finish_reason": None}]}

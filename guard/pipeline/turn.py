@@ -10,12 +10,13 @@ from guard.pipeline.calls import answer_call, continued_call, thinking_call
 from guard.pipeline.exchange import Constrained, EngineProfile, Prepared
 from guard.pipeline.notes import Notes
 from guard.pipeline.reading import CallReader, Piece
+from guard.upstream.text_runs import Chunk, TextRun
 
 
 class ChatEngine(Protocol):
     """What the pipeline asks of an engine."""
 
-    def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[dict[str, Any]], None]:
+    def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[Chunk | TextRun], None]:
         """Stream a chat completion, the chunks that arrive together in one list.
 
         Closing the generator stops the engine's work.

@@ -12,19 +12,16 @@ choice that began has a finish reason. Anything else is an error with the reason
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
 from guard.errors import UpstreamError
 from guard.upstream.refusal import failed_while_answering
 from guard.upstream.sse import Event, EventTooLarge, SseParser
+from guard.upstream.text_runs import TEXT_FIELDS, Chunk, TextForm, TextRun
 
-_TEXTS = ("content", "reasoning", "reasoning_content")
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
-
-Chunk = dict[str, Any]
-"""One ``chat.completion.chunk``, as the engine sent it."""
 
 
 class ChunkReader:
@@ -37,11 +34,15 @@ class ChunkReader:
         self.begun = False
         """Whether anything was generated; the chunk with the role may come long before that."""
         self._parser = SseParser()
+        self._form: TextForm | None = None
+        """What the last chunk looked like that brought nothing but text."""
         self._seen: set[int] = set()
         self._finished: set[int] = set()
 
-    def feed(self, data: bytes) -> Iterator[Chunk]:
-        """The chunks that ``data`` completes; consume it before feeding on.
+    def feed(self, data: bytes) -> Iterator[Chunk | TextRun]:
+        """The chunks that ``data`` completes, those that only go on with a text as runs.
+
+        Consume it before feeding on.
 
         Raises:
             UpstreamError: At the place in the stream where the engine reports an error, or where
@@ -53,7 +54,7 @@ class ChunkReader:
             raise bad_answer(str(error)) from error
         return self._chunks(events)
 
-    def finish(self) -> Iterator[Chunk]:
+    def finish(self) -> Iterator[Chunk | TextRun]:
         """The chunks left at the orderly end of the body, and the check that the answer is whole.
 
         Raises:
@@ -74,8 +75,6 @@ class ChunkReader:
         Raises:
             UpstreamError: It is an error, or no chunk of a chat completion.
         """
-        if self.begun and self._is_more_text(value):
-            return cast(Chunk, value)
         if not isinstance(value, dict):
             raise bad_answer("an event of the engine's stream is no JSON object")
         if value.get("error") or value.get("object") == "error":
@@ -90,7 +89,7 @@ class ChunkReader:
                 raise bad_answer("a choice in the engine's stream is malformed")
             if not isinstance(delta := choice.get("delta"), dict):
                 choice["delta"] = delta = {}
-            for name in _TEXTS:
+            for name in TEXT_FIELDS:
                 if delta.get(name) is not None and not isinstance(delta[name], str):
                     raise bad_answer(f"{name} in the engine's stream is no text")
             self._seen.add(index)
@@ -103,25 +102,15 @@ class ChunkReader:
                 self.begun = any(value for name, value in delta.items() if name != "role")
         return value
 
-    def _is_more_text(self, value: object) -> bool:
-        """Whether an event is one more piece of text of a choice that has begun, as nearly all are."""
-        try:
-            (choice,) = value["choices"]  # type: ignore[index]
-            ((name, text),) = choice["delta"].items()
-            return (
-                name in _TEXTS
-                and type(text) is str
-                and choice["finish_reason"] is None
-                and type(choice["index"]) is int
-                and choice["index"] in self._seen
-                and value["object"] != "error"  # type: ignore[index]
-                and not (value.get("usage") or value.get("error"))  # type: ignore[attr-defined]
-            )
-        except (KeyError, TypeError, ValueError, AttributeError):
-            return False
-
-    def _chunks(self, events: list[bytes | Event]) -> Iterator[Chunk]:
-        for event in events:
+    def _chunks(self, events: list[bytes | Event]) -> Iterator[Chunk | TextRun]:
+        at = 0
+        while at < len(events):
+            if self._form and (run := self._form.read(events, at)):
+                at += len(run.texts)
+                yield run
+                continue
+            event = events[at]
+            at += 1
             if isinstance(event, Event):
                 if event.name == b"error":
                     raise failed_while_answering(event.data.decode("utf-8", "replace"))
@@ -130,7 +119,12 @@ class ChunkReader:
                 self.done = True
                 return
             if event:
-                yield self.check(_loads(event))
+                chunk = self.check(_loads(event))
+                if form := TextForm.of(event, chunk):
+                    self._form = form
+                    at -= 1  # it is read again, as the first of a run
+                else:
+                    yield chunk
 
 
 def completion_chunk(body: bytes) -> Chunk:

@@ -27,7 +27,8 @@ import orjson
 from yarl import URL
 
 from guard.errors import ApiError, ConfigError, UpstreamError
-from guard.upstream.chunks import Chunk, ChunkReader, bad_answer, completion_chunk
+from guard.upstream.chunks import ChunkReader, bad_answer, completion_chunk
+from guard.upstream.text_runs import Chunk, TextRun, apart
 from guard.upstream.wire import Response, drain, failure, read, read_all, refused, unanswered
 
 _PROBE_SECONDS = 5.0
@@ -115,14 +116,15 @@ class Upstream:
         """Send a chat completion request and yield its chunks, one by one; see ``batches``."""
         async with aclosing(self.batches(body)) as batches:
             async for batch in batches:
-                for chunk in batch:
+                for chunk in apart(batch):
                     yield chunk
 
-    async def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[Chunk], None]:
+    async def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[Chunk | TextRun], None]:
         """Send a chat completion request and yield its chunks, checked, as they arrive.
 
-        Chunks that arrive together come together, which costs less than one by one. Close the
-        generator (``aclosing``) when leaving it early: the engine then stops.
+        Chunks that arrive together come together, those that only go on with a text as one run, which
+        costs less than one by one. Close the generator (``aclosing``) when leaving it early: the engine
+        then stops.
 
         Args:
             body: The request, with ``stream`` true.
@@ -281,9 +283,11 @@ def _addresses(base_url: str) -> tuple[URL, URL]:
     return url, url / "v1"
 
 
-def _until_fault(chunks: Iterator[Chunk]) -> tuple[list[Chunk], UpstreamError | None]:
+def _until_fault(
+    chunks: Iterator[Chunk | TextRun],
+) -> tuple[list[Chunk | TextRun], UpstreamError | None]:
     """The chunks up to the first that is none, and what was wrong with it."""
-    good: list[Chunk] = []
+    good: list[Chunk | TextRun] = []
     try:
         for chunk in chunks:
             good.append(chunk)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.pipeline.reading import JOINED, CallReader, Piece, runs
+from guard.pipeline.reading import JOINED, CallReader, Piece
 from guard.pipeline.usage import Usage, total
+from guard.upstream.text_runs import Chunk, TextRun, apart
 
 
 def _chunk(finish: str | None = None, usage: dict[str, Any] | None = None, **delta: Any) -> dict[str, Any]:
@@ -119,10 +120,19 @@ _chunks = st.builds(
 )
 
 
-def _told(chunks: list[dict[str, Any]], *, joining: bool) -> tuple[str, int, int, str]:
+def _run(field: str, texts: list[str]) -> TextRun:
+    delta: dict[str, Any] = {field: "x"}
+    return TextRun(_chunk(**delta), field, texts)
+
+
+_runs = st.builds(_run, st.sampled_from(["reasoning", "content"]), st.lists(_text, min_size=1, max_size=40))
+_batches = st.lists(_chunks | _runs, max_size=10)
+
+
+def _told(batch: list[Chunk | TextRun], *, joining: bool) -> tuple[str, int, int, str]:
     """What is read in order: texts with their kind, calls, tokens, and how it ended."""
     reader = CallReader(thinking_opened=False, joining=joining)
-    pieces = [*reader.read_batch(chunks), reader.close()]
+    pieces = [*reader.read_batch(batch), reader.close()]
     told = [
         letter for p in pieces for letter in (*(f"T{c}" for c in p.thinking), *(f"A{c}" for c in p.answer))
     ]
@@ -130,24 +140,29 @@ def _told(chunks: list[dict[str, Any]], *, joining: bool) -> tuple[str, int, int
     return str(told), calls, reader.final_usage().completion, reader.finish_reason
 
 
-@given(st.lists(_chunks, max_size=40))
-def test_chunks_read_together_say_what_they_say_one_by_one(chunks: list[dict[str, Any]]) -> None:
-    """Joining loses, doubles and reorders no text, call, token or finish reason."""
-    assert _told(chunks, joining=True) == _told(chunks, joining=False)
+@given(_batches)
+def test_runs_of_text_say_what_their_chunks_say_one_by_one(batch: list[Chunk | TextRun]) -> None:
+    """Reading a run loses, doubles and reorders no text, call, token or finish reason."""
+    one_by_one = _told(list(apart(batch)), joining=False)
+
+    assert _told(batch, joining=True) == _told(batch, joining=False) == one_by_one
 
 
-@given(st.lists(_chunks, max_size=60))
-def test_no_joined_piece_grows_over_its_limit(chunks: list[dict[str, Any]]) -> None:
+@given(_batches)
+def test_no_joined_piece_grows_over_its_limit(batch: list[Chunk | TextRun]) -> None:
     """However many chunks come together, a piece stands for a bounded number of them."""
-    assert all(count <= JOINED for _, count in runs(chunks))
+    batch = [item for item in batch if isinstance(item, TextRun) or not item["usage"]]
+    reader = CallReader(thinking_opened=False, joining=True)
+
+    assert all(piece.tokens <= JOINED for piece in reader.read_batch(batch))
 
 
-def test_chunks_that_come_together_are_joined_unless_tokens_are_counted() -> None:
-    """A batch becomes one piece, or one piece a chunk where a limit needs exact counts."""
-    batch = [_chunk(reasoning="t"), _chunk(content="a"), _chunk(content="b"), _chunk("stop")]
+def test_a_run_is_joined_unless_tokens_are_counted() -> None:
+    """A run becomes one piece, or one piece a chunk where a limit needs exact counts."""
+    batch: list[Chunk | TextRun] = [_chunk(reasoning="t"), _run("content", ["a", "", "b"]), _chunk("stop")]
 
     together = CallReader(thinking_opened=False, joining=True).read_batch(batch)
-    apart = CallReader(thinking_opened=False).read_batch(batch)
+    by_chunk = CallReader(thinking_opened=False).read_batch(batch)
 
     assert together == [Piece("t", tokens=1), Piece("", "ab", tokens=2)]
-    assert apart == [Piece("t", tokens=1), Piece("", "a", tokens=1), Piece("", "b", tokens=1)]
+    assert by_chunk == [Piece("t", tokens=1), Piece("", "a", tokens=1), Piece("", "b", tokens=1)]

@@ -8,15 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guard.errors import UpstreamError
-from guard.upstream.chunks import Chunk, ChunkReader, completion_chunk
+from guard.upstream.chunks import ChunkReader, completion_chunk
+from guard.upstream.text_runs import Chunk, apart
 from tests.scripted import DONE, chat_events, sse_event
 
 
 def read(*reads: bytes) -> list[Chunk]:
     """All chunks of a stream that ends in order."""
     reader = ChunkReader()
-    chunks = [chunk for data in reads for chunk in reader.feed(data)]
-    return chunks + list(reader.finish())
+    chunks = [chunk for data in reads for chunk in apart(reader.feed(data))]
+    return chunks + list(apart(reader.finish()))
 
 
 def text_of(chunks: list[Chunk]) -> str:
@@ -98,7 +99,7 @@ def test_nothing_after_done_is_read() -> None:
 )
 def test_an_error_in_the_stream_is_raised_after_what_came_before(event: bytes) -> None:
     """Chunks before an error are given, the error follows; its words are a note, not the message."""
-    chunks = ChunkReader().feed(chat_events("Hello.")[0] + event + DONE)
+    chunks = apart(ChunkReader().feed(chat_events("Hello.")[0] + event + DONE))
 
     assert next(chunks)["choices"][0]["delta"]["role"] == "assistant"
     with pytest.raises(UpstreamError) as caught:
@@ -121,7 +122,7 @@ def test_an_error_in_the_stream_is_raised_after_what_came_before(event: bytes) -
     ],
 )
 def test_text_that_goes_on_is_checked_like_its_beginning(change: dict[str, object], code: str) -> None:
-    """The short look at one more piece of text lets nothing through that the long one refuses."""
+    """Of chunks that begin and end alike none gets through that would be refused by itself."""
     text = {"object": "chunk", "choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": None}]}
     with pytest.raises(UpstreamError) as caught:
         read(sse_event(text) + sse_event(text) + sse_event({**text, **change}) + DONE)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from guard.errors import ApiError, ConfigError, InvalidRequest, Overloaded, UpstreamError, UpstreamTimeout
-from guard.upstream.chunks import Chunk
 from guard.upstream.client import Upstream
+from guard.upstream.text_runs import Chunk
 from tests.scripted import (
     CLOSE,
     DONE,

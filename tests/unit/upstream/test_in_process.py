@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from guard.errors import ApiError, Overloaded, UpstreamError, UpstreamTimeout
 from guard.telemetry import configure_events
 from guard.upstream import in_process
-from guard.upstream.chunks import Chunk
 from guard.upstream.in_process import HIGH_WATER, InProcessUpstream, WrappedApp
+from guard.upstream.text_runs import Chunk
 from tests.scripted import DONE, RESET, STALL, Reply, ScriptedApp, chat_events
 
 BODY = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "déjà"}]}
