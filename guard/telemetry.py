@@ -17,26 +17,36 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _MILLISECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50)
 
 
+class _Series(dict[tuple[str, ...], Counter]):
+    """The series of one counter by their labels; the counter's own look-up takes a lock and checks names."""
+
+    def __init__(self, name: str, text: str, labels: list[str], registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._counter = Counter(name, text, labels, registry=registry)
+
+    def __missing__(self, values: tuple[str, ...]) -> Counter:
+        self[values] = series = self._counter.labels(*values)
+        return series
+
+
 class Metrics:
     """The guard's Prometheus metrics, in a registry of their own."""
 
     def __init__(self) -> None:
         """Register everything; label values that are known beforehand start at zero."""
         self.registry = registry = CollectorRegistry()
-        self._choices = Counter(
-            "guard_choices", "Choices by endpoint and outcome.", ["endpoint", "outcome"], registry=registry
+        self._choices = _Series(
+            "guard_choices", "Choices by endpoint and outcome.", ["endpoint", "outcome"], registry
         )
-        self._verdicts = Counter(
-            "guard_verdicts", "Verdicts of the thinking.", ["policy", "verdict"], registry=registry
+        self._verdicts = _Series(
+            "guard_verdicts", "Verdicts of the thinking.", ["policy", "verdict"], registry
         )
-        self._findings = Counter(
-            "guard_findings", "Findings about deliberations.", ["policy", "finding"], registry=registry
+        self._findings = _Series(
+            "guard_findings", "Findings about deliberations.", ["policy", "finding"], registry
         )
-        self._citations = Counter(
-            "guard_citations", "Citations by status.", ["policy", "status"], registry=registry
-        )
-        self._disagreements = Counter(
-            "guard_disagreements", "Answers against their verdict.", ["policy"], registry=registry
+        self._citations = _Series("guard_citations", "Citations by status.", ["policy", "status"], registry)
+        self._disagreements = _Series(
+            "guard_disagreements", "Answers against their verdict.", ["policy"], registry
         )
         tokens = Counter("guard_tokens", "Tokens by kind.", ["kind"], registry=registry)
         self._prompt_tokens, self._completion_tokens = tokens.labels("prompt"), tokens.labels("completion")
@@ -74,14 +84,14 @@ class Metrics:
         if record.outcome is Outcome.STREAMING:
             return
         policy = record.policy
-        self._choices.labels(record.endpoint, record.outcome.value).inc()
-        self._verdicts.labels(policy, record.verdict.value if record.verdict else "none").inc()
+        self._choices[record.endpoint, record.outcome].inc()
+        self._verdicts[policy, record.verdict or "none"].inc()
         for finding in record.findings:
-            self._findings.labels(policy, finding.value).inc()
+            self._findings[policy, finding].inc()
         for citation in record.citations:
-            self._citations.labels(policy, citation.status.value).inc()
+            self._citations[policy, citation.status].inc()
         if record.agrees is False:
-            self._disagreements.labels(policy).inc()
+            self._disagreements[policy,].inc()
         self._prompt_tokens.inc(record.prompt_tokens)
         self._completion_tokens.inc(record.completion_tokens)
         self._total.observe(record.total_ms / 1000)
@@ -93,7 +103,7 @@ class Metrics:
         """Show the version in force; the series of a new policy begin at zero, so that rates are right."""
         if policy.name not in self._policy_labels:
             for status in CitationStatus:
-                self._citations.labels(policy.name, status.value)
+                self._citations[policy.name, status].inc(0)
             for result in ("changed", "rejected"):
                 self.reloads.labels(policy.name, result)
         else:

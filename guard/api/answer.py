@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from guard.api.disconnect import ClientLeft, while_connected
+from guard.api.disconnect import ClientLeft, WhileConnected
 from guard.api.errors import reasons, unrecorded
 from guard.errors import ApiError, AuditError
 from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
@@ -131,7 +130,7 @@ class WholeAnswer:
         """Run all choices, then answer; stop when the client leaves."""
         runs = [self._gather(prepared, index) for index, prepared in self._runs]
         try:
-            async with while_connected(receive):
+            async with WhileConnected(receive):
                 choices = [await runs[0]] if len(runs) == 1 else await _all(runs)
         except ClientLeft:
             return
@@ -139,8 +138,10 @@ class WholeAnswer:
             await self._keep(choices)
         headers = guard_headers(self._prepared)
         headers["x-guard-decision"] = ", ".join(decision(choice.decided) for choice in choices)
-        response = Response(self._write(choices), media_type="application/json", headers=headers)
-        await response(scope, receive, send)
+        body = self._write(choices)
+        headers |= {"content-type": "application/json", "content-length": str(len(body))}
+        await send(_start(headers))
+        await send({"type": "http.response.body", "body": body})
 
     async def _gather(self, prepared: Prepared, index: int) -> Gathered:
         choice = Gathered()
@@ -148,6 +149,12 @@ class WholeAnswer:
             async for event in events:
                 choice.add(event)
         return choice
+
+
+def _start(headers: dict[str, str]) -> Message:
+    """What an answer begins with, as ASGI has it."""
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": 200, "headers": encoded}
 
 
 def _numbered(exchanges: Iterable[Prepared]) -> list[tuple[int, Prepared]]:
@@ -209,7 +216,7 @@ class StreamedAnswer:
         self._send = send
         try:
             async with (
-                while_connected(receive, every=self._ping_seconds, tick=self._ping),
+                WhileConnected(receive, every=self._ping_seconds, tick=self._ping),
                 aclosing(self._events()) as events,
             ):
                 async for index, event in events:
@@ -278,6 +285,5 @@ class StreamedAnswer:
             self._ended = last
             if not self._started:
                 self._started = True
-                headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
-                await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+                await self._send(_start(self._headers))
             await self._send({"type": "http.response.body", "body": data, "more_body": not last})

@@ -7,8 +7,7 @@ the engine would go on thinking for nobody.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from starlette.types import Receive
@@ -23,57 +22,65 @@ SETTLED = 0.2
 that works for nobody for so long does no harm."""
 
 
-@asynccontextmanager
-async def while_connected(
-    receive: Receive,
-    *,
-    every: float | None = None,
-    tick: Callable[[], Coroutine[Any, Any, None]] | None = None,
-) -> AsyncIterator[None]:
-    """Run a block until it ends or the client leaves, which cancels it.
+class WhileConnected:
+    """Runs a block until it ends or the client leaves, which cancels it: ``async with``, once.
 
-    Args:
-        receive: The request's ASGI channel, its body already read.
-        every: Seconds between two ticks; None for none.
-        tick: Called every so often while the client is there (keep-alive comments).
-
-    Raises:
-        ClientLeft: In place of the cancellation that the client's leaving caused.
+    No generator with ``asynccontextmanager``, for the loop keeps book of every one.
     """
-    task = asyncio.current_task()
-    assert task is not None
-    left = False
 
-    async def watch() -> None:
-        nonlocal left
+    def __init__(
+        self,
+        receive: Receive,
+        *,
+        every: float | None = None,
+        tick: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        """Nothing is watched before the block begins.
+
+        Args:
+            receive: The request's ASGI channel, its body already read.
+            every: Seconds between two ticks; None for none.
+            tick: Called every so often while the client is there (keep-alive comments).
+        """
+        self._receive = receive
+        self._every = every
+        self._tick = tick
+        self._left = False
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        """Begin to watch, once the block has run for a while."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._beginning = asyncio.get_running_loop().call_later(SETTLED, self._begin)
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Watch no longer.
+
+        Raises:
+            ClientLeft: In place of the cancellation that the client's leaving caused.
+        """
+        self._beginning.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._left and isinstance(error, asyncio.CancelledError):
+            self._task.uncancel()
+            raise ClientLeft from None
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(every):
-                    message = await receive()
+                async with asyncio.timeout(self._every):
+                    message = await self._receive()
             except TimeoutError:
-                if tick is not None:
-                    await tick()
+                if self._tick is not None:
+                    await self._tick()
                 continue
             if message["type"] == "http.disconnect":
-                left = True
-                task.cancel()
+                self._left = True
+                self._task.cancel()
                 return
-
-    watcher: asyncio.Task[None] | None = None
-
-    def begin() -> None:
-        nonlocal watcher
-        watcher = asyncio.create_task(watch())
-
-    beginning = asyncio.get_running_loop().call_later(SETTLED, begin)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if left:
-            task.uncancel()
-            raise ClientLeft from None
-        raise
-    finally:
-        beginning.cancel()
-        if watcher is not None:
-            watcher.cancel()

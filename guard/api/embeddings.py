@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from guard.api.admission import read_request
 from guard.api.chat_request import Text
-from guard.api.disconnect import ClientLeft, while_connected
+from guard.api.disconnect import ClientLeft, WhileConnected
 from guard.errors import NotFound, UpstreamError
 
 Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=131_072)]
@@ -54,7 +54,7 @@ async def embeddings(request: Request) -> Response:
     """The engine's vectors for each input."""
     service, _, asked = await read_request(request, EmbeddingRequest)
     try:
-        async with while_connected(request.receive):
+        async with WhileConnected(request.receive):
             answer = await service.post_json("embeddings", asked.model_dump(exclude_none=True))
     except ClientLeft:
         return Response(status_code=499)

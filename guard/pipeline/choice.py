@@ -152,13 +152,14 @@ class Choice:
                         yield event
                 if release.over:
                     break
-        async with aclosing(self._ending(decided, release, held, hold=hold)) as events:
-            async for event in events:
-                yield event
+        for event in self._ending(decided, release, held, hold=hold):
+            if hold and isinstance(event, Decided):
+                await self._open_stream()
+            yield event
 
-    async def _ending(
+    def _ending(
         self, decided: Decided | None, release: Release, held: list[Event], *, hold: bool
-    ) -> AsyncGenerator[Event, None]:
+    ) -> Iterator[Event]:
         """What is left once the engine has said everything, or was cut.
 
         Args:
@@ -189,11 +190,9 @@ class Choice:
             self._judge_held(held)
             if self._retry:
                 return
-            await self._open_stream()
-            refused = notes.outcome is Outcome.REFUSED
-            yield Decided(decided.deliberation, refused)
-            decided = Decided(decided.deliberation, refused)
-            for event in () if refused else held:
+            decided = Decided(decided.deliberation, refused=notes.outcome is Outcome.REFUSED)
+            yield decided
+            for event in () if decided.refused else held:
                 self._note(event)
                 yield event
         elif not decided.refused:
@@ -203,8 +202,7 @@ class Choice:
         if not decided.refused and not release.over and notes.finish_reason != "length":
             release.calls.check()
         if decided.refused:
-            for event in () if self._exchange.decision_only else self._refusal():
-                yield event
+            yield from () if self._exchange.decision_only else self._refusal()
         elif notes.finish_reason == "length" and notes.outcome is Outcome.ANSWERED:
             notes.outcome = Outcome.TRUNCATED
 
