@@ -64,23 +64,26 @@ class LeakReader:
         end = _OPEN_END.search(text)
         self._begun = end[0] if end else ""
         words = [*self._last, *_WORD.findall(text)]  # the open one may be a run's last word as far as it goes
-        for at in range(len(words) - RUN + 1):
-            self.found = self.found or self._leaks(words[at : at + RUN])
+        if not self.found:
+            self.found = self._leaks([tuple(words[at : at + RUN]) for at in range(len(words) - RUN + 1)])
         if self._begun:
             words.pop()
         self._last = words[-RUN + 1 :]
         return self.found
 
-    def _leaks(self, words: list[str]) -> bool:
-        key = hash(tuple(words))
-        for known in self._hidden:
-            if key in known:
-                break
-        else:
+    def _leaks(self, told: list[tuple[str, ...]]) -> bool:
+        """Whether one of these runs of words is hidden and not the client's own."""
+        keys = list(map(hash, told))
+        if all(known.isdisjoint(keys) for known in self._hidden):
             return False
         if self._known is None:
             self._known = "".join(chain.from_iterable(map(_spaced, self._own())))
-        return f" {' '.join(words)} " not in self._known
+        known = self._known
+        return any(
+            f" {' '.join(words)} " not in known
+            for key, words in zip(keys, told, strict=True)
+            if any(key in hidden for hidden in self._hidden)
+        )
 
 
 def _spaced(text: str) -> str:

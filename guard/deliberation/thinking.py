@@ -82,6 +82,8 @@ class ThinkingSplitter:
 
     def close(self) -> Split:
         """Give what was held back; the text is over."""
+        if not self._held:
+            return Split()
         return _joined(self._run(self._held, final=True))
 
     def _run(self, text: str, *, final: bool) -> list[Split]:

@@ -104,27 +104,31 @@ class ChunkReader:
 
     def _chunks(self, events: list[bytes | Event]) -> Iterator[Chunk | TextRun]:
         at = 0
-        while at < len(events):
-            if self._form and (run := self._form.read(events, at)):
-                at += len(run.texts)
-                yield run
-                continue
-            event = events[at]
-            at += 1
-            if isinstance(event, Event):
-                if event.name == b"error":
-                    raise failed_while_answering(event.data.decode("utf-8", "replace"))
-                continue
-            if event[:1] == b"[" and event.strip() == b"[DONE]":
-                self.done = True
-                return
-            if event:
-                chunk = self.check(_loads(event))
-                if form := TextForm.of(event, chunk):
-                    self._form = form
-                    at -= 1  # it is read again, as the first of a run
-                else:
-                    yield chunk
+        while at < len(events) and not self.done:
+            run = self._form.read(events, at) if self._form else None
+            item = run or self._single(events, at)
+            if item is not None:
+                yield item
+            at += len(item.texts) if isinstance(item, TextRun) else 1
+
+    def _single(self, events: list[bytes | Event], at: int) -> Chunk | TextRun | None:
+        """The chunk at this place, or the run that it begins; None for an event that is no chunk."""
+        event = events[at]
+        if isinstance(event, Event):
+            if event.name == b"error":
+                raise failed_while_answering(event.data.decode("utf-8", "replace"))
+            return None
+        if event[:1] == b"[" and event.strip() == b"[DONE]":
+            self.done = True
+            return None
+        if not event:
+            return None
+        chunk = self.check(_loads(event))
+        form = TextForm.of(event, chunk)
+        if form is None:
+            return chunk
+        self._form = form
+        return form.read(events, at) or chunk
 
 
 def completion_chunk(body: bytes) -> Chunk:

@@ -79,16 +79,17 @@ class TextForm:
     def read(self, events: Sequence[bytes | Event], start: int) -> TextRun | None:
         """The events that have this form, from ``start`` to the first that has not; None where that is it."""
         before, after = self.before, self.after
-        around = len(before) + len(after)
+        first, last = len(before), -len(after)
+        shortest = first - last
         parts: list[bytes] = []
         for event in islice(events, start, None):
             if (
                 isinstance(event, Event)
-                or len(event) < around
                 or not (event.startswith(before) and event.endswith(after))
+                or len(event) < shortest
             ):
                 break
-            parts.append(event[len(before) : -len(after)])
+            parts.append(event[first:last])
         texts = _decoded(parts) if parts else None
         return TextRun(self.like, self.field, texts) if texts else None
 
