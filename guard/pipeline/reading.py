@@ -102,15 +102,21 @@ class CallReader:
     ) -> list[Piece]:
         self._counted += tokens
         self._by_field = self._by_field or bool(thinking)
-        first, *later = self._splitter.parts(content) if content else [_NOTHING]
-        if first.thinking and self._by_field:
-            thinking += REOPENING
-            self._by_field = False
+        parts = self._splitter.parts(content) if content else [_NOTHING]
+        first, *later = self._set_apart(parts) if self._by_field else parts
         pieces = [Piece(thinking + first.thinking, first.answer, None if later else tools, tokens)]
         pieces += [Piece(*part) for part in later]
         if later and tools:
             pieces.append(Piece(tools=tools))
         return self._with_probabilities(pieces) if self._told else pieces
+
+    def _set_apart(self, parts: list[Split]) -> list[Split]:
+        """The parts of a content, the first thinking among them marked as another than the field's."""
+        for at, part in enumerate(parts):
+            if part.thinking:
+                self._by_field = False
+                return [*parts[:at], Split(REOPENING + part.thinking, part.answer), *parts[at + 1 :]]
+        return parts
 
     def close(self) -> Piece:
         """What was held back at the end of the stream."""

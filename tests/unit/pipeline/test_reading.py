@@ -55,7 +55,7 @@ def test_the_order_within_a_chunk_is_kept() -> None:
 
     assert pieces == [
         Piece("t", "a\n", tokens=1),
-        Piece("b", "c\n"),
+        Piece("</think><think>b", "c\n"),
         Piece("d", ""),
         Piece(tools=call),
     ]
