@@ -79,6 +79,18 @@ async def test_waiting_records_share_a_transaction(sqlite_store: AuditStore) -> 
     assert len(groups) < 10
 
 
+async def test_a_group_grows_while_each_turn_of_the_loop_brings_a_record(sqlite_store: AuditStore) -> None:
+    """Of a busy loop the records of many turns go into one transaction."""
+    groups: list[int] = []
+    async with writing(sqlite_store, on_batch=lambda seconds, size: groups.append(size)) as writer:
+        writes = []
+        for record in make_records(10):
+            writes.append(asyncio.create_task(writer.write(record)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*writes)
+    assert groups == [10]
+
+
 async def test_a_cancelled_caller_does_not_take_its_record_with_it(sqlite_store: AuditStore) -> None:
     """A client that leaves while its record is written has one; nor do the others of its group suffer."""
     async with writing(sqlite_store) as writer:
