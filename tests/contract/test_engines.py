@@ -26,10 +26,10 @@ import pytest_asyncio
 
 from guard.errors import ApiError, InvalidRequest, Overloaded, UpstreamError
 from guard.upstream.capabilities import CAPABILITIES, Capabilities, EngineKind
-from guard.upstream.chunks import Chunk
 from guard.upstream.client import Upstream
 from guard.upstream.command import EngineSpec
 from guard.upstream.engine import Engine, EngineState, RestartPolicy
+from guard.upstream.text_runs import Chunk
 from tests.contract import engine_owner
 
 ROOT = Path(__file__).parents[2]
