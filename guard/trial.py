@@ -97,7 +97,8 @@ async def try_engine(pipeline: Pipeline, snapshot: Snapshot) -> AsyncIterator[Tr
             max_tokens=256,
         )
         choice = Gathered()
-        async with aclosing(pipeline.run(pipeline.prepare(exchange, snapshot))) as events:
+        prepared = await pipeline.prepare(exchange, snapshot)
+        async with aclosing(pipeline.run(prepared)) as events:
             async for event in events:
                 choice.add(event)
         verdict = choice.decided.deliberation.verdict if choice.decided else None

@@ -28,11 +28,11 @@ from guard.policy.load import load_policy
 from guard.policy.model import Policy
 from guard.retrieval.background import BUNDLED as ORDINARY
 from guard.retrieval.background import Background
-from guard.retrieval.dense import StaticEncoder, Vectors
+from guard.retrieval.dense import StaticEncoder, Vectors, exact
 from guard.retrieval.head import BUNDLED as HEAD
 from guard.retrieval.hybrid import COMPANY
 from guard.retrieval.index import Entry, Query, passages
-from guard.retrieval.scorer import WINDOWS, TextScorer
+from guard.retrieval.scorer import TextScorer
 from training.distil_embeddings import taught, wordnet
 from training.retrieval_data import POLICY, ROOT, Labelled, own_prompts, public_prompts, public_texts
 from training.retrieval_fit import Layer, Texts, learn, regression
@@ -130,9 +130,8 @@ def cross_validated(material: Material) -> tuple[Vectors, Vectors]:
         ordinary = [row.text for row in material.labelled if row.source == "ordinary" and row.fold != part]
         background = Background.of(ordinary, material.encoder)
         score = TextScorer(sections, background, material.encoder.vocabulary)
-        for at in range(0, len(new), WINDOWS):
-            some = material.texts[new[at : at + WINDOWS]]
-            text[new[at : at + WINDOWS]] = score(Query(some.rows, some.tokens))
+        some = material.texts[new]
+        text[new] = score(Query(exact(some.rows), some.tokens, np.ones(len(new), np.intp)))
         odds[new] = material.learnt(seen).odds(material.texts[new])
     odds += MIX * np.maximum(text, -1.0)
     return text, odds

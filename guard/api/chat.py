@@ -28,7 +28,7 @@ async def chat_completions(request: Request) -> WholeAnswer | StreamedAnswer:
     service.check_model(asked.model)
     judge = judging_model(asked.moderation, service.models())
     exchange = admit(asked, service.limits, caller)
-    prepared = service.pipeline.prepare(exchange, opened.snapshot)
+    prepared = await service.pipeline.prepare(exchange, opened.snapshot)
     shape = Shape(
         reasoning_fields=_shown(asked, caller, service),
         include_usage=bool(asked.stream_options and asked.stream_options.include_usage),

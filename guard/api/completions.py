@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -19,7 +20,8 @@ async def completions(request: Request) -> WholeAnswer | StreamedAnswer:
     opened = await open_request(request, CompletionRequest)
     service, asked = opened.service, opened.asked
     service.check_model(asked.model)
-    prepared, *further = [service.pipeline.prepare(e, opened.snapshot) for e in admit(opened)]
+    prepare = service.pipeline.prepare
+    prepared, *further = await asyncio.gather(*[prepare(e, opened.snapshot) for e in admit(opened)])
     if asked.stream:
         include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
         writer = TextWriter(prepared, include_usage=include_usage)

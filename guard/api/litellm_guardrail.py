@@ -30,7 +30,7 @@ async def litellm_guardrail(request: Request) -> WholeAnswer | Response:
     judged = opened.asked.judged
     if not judged:
         return JSONResponse({"action": "NONE"})
-    prepared = judgements("litellm_guardrail", opened, judged, labels=opened.asked.labels)
+    prepared = await judgements("litellm_guardrail", opened, judged, labels=opened.asked.labels)
     return WholeAnswer(
         opened.service.pipeline,
         prepared[0],

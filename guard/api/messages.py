@@ -37,7 +37,7 @@ async def messages(request: Request) -> WholeAnswer | StreamedAnswer:
     opened = await open_request(request, MessagesRequest)
     service, asked = opened.service, opened.asked
     service.check_model(asked.model)
-    prepared = service.pipeline.prepare(admit(opened), opened.snapshot)
+    prepared = await service.pipeline.prepare(admit(opened), opened.snapshot)
     shown = _shows_thinking(opened)
     if not asked.stream:
         return WholeAnswer(
@@ -53,7 +53,7 @@ async def count_tokens(request: Request) -> Response:
     """How many tokens a conversation takes, the policy in its prompt included; asks no engine."""
     opened = await open_request(request, Conversation)
     opened.service.check_model(opened.asked.model)
-    prepared = opened.service.pipeline.prepare(_exchange(opened), opened.snapshot)
+    prepared = await opened.service.pipeline.prepare(_exchange(opened), opened.snapshot)
     tokens = estimated_tokens(prepared.system, prepared.exchange)
     return JSONResponse({"input_tokens": tokens}, headers=guard_headers(prepared))
 

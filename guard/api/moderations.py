@@ -7,6 +7,7 @@ and no probability measured.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -35,7 +36,7 @@ async def moderations(request: Request) -> WholeAnswer:
     if model in OPENAI_MODELS:
         model = DEFAULT_MODEL
     service.check_model(model)
-    prepared, *further = judgements("moderations", opened, judged, model)
+    prepared, *further = await judgements("moderations", opened, judged, model)
     return WholeAnswer(
         service.pipeline,
         prepared,
@@ -45,7 +46,7 @@ async def moderations(request: Request) -> WholeAnswer:
     )
 
 
-def judgements(
+async def judgements(
     endpoint: str,
     opened: Opened[Any],
     judged: Sequence[Judged],
@@ -72,13 +73,12 @@ def judgements(
         sampling={},
         labels=labels,
     )
-    return [
-        opened.service.pipeline.prepare(
-            replace(exchange, messages=[item.message()], searched=item.searched, decision_only=True),
-            opened.snapshot,
-        )
+    exchanges = [
+        replace(exchange, messages=[item.message()], searched=item.searched, decision_only=True)
         for item in judged
     ]
+    prepare = opened.service.pipeline.prepare
+    return await asyncio.gather(*[prepare(one, opened.snapshot) for one in exchanges])
 
 
 def _body(prepared: Prepared, judged: list[Judged], choices: list[Gathered]) -> bytes:

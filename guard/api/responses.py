@@ -83,7 +83,7 @@ async def create_response(request: Request) -> OwnNames:
     messages = messages_of(asked.instructions, [*earlier, *items])
     exchange = admit(asked, messages, service.limits, caller)
     with own_names():
-        prepared = service.pipeline.prepare(exchange, opened.snapshot)
+        prepared = await service.pipeline.prepare(exchange, opened.snapshot)
     kept = kept_items(given, response_id(exchange.request_id))
     shown = _shown(asked, caller, service)
     moderated = (lambda choice: response_moderation(prepared, choice, judge)) if judge else None

@@ -15,6 +15,7 @@ from guard.pipeline.events import Event
 from guard.pipeline.exchange import EngineProfile, Exchange, Prepared, RetrievalLimits
 from guard.pipeline.messages import form_text, query_texts, system_text
 from guard.pipeline.turn import ChatEngine
+from guard.retrieval.batch import Batch
 from guard.retrieval.disguise import clean
 from guard.retrieval.hybrid import fit
 from guard.retrieval.normalise import bounded
@@ -54,9 +55,10 @@ class Pipeline:
         self._writer = writer
         self._spec = spec
         self._limits = limits
+        self._batch = Batch(limits.max_sections)
 
-    def prepare(self, exchange: Exchange, snapshot: Snapshot) -> Prepared:
-        """Retrieve and compose; pure but for the clock.
+    async def prepare(self, exchange: Exchange, snapshot: Snapshot) -> Prepared:
+        """Retrieve, together with whoever asks at the same time, and compose.
 
         Raises:
             InvalidRequest: The engine cannot do what the request asks.
@@ -67,7 +69,7 @@ class Pipeline:
         texts = exchange.searched
         if texts is None:
             texts = query_texts(exchange.messages, exchange.constraint)
-        hits = snapshot.retriever.retrieve(texts, max_sections=self._limits.max_sections)
+        hits = await self._batch.retrieve(snapshot.retriever, texts)
         wanted = hits
         if self._spec is SpecInContext.DRIFT:
             sections = snapshot.policy.section

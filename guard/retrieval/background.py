@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from guard.retrieval.dense import StaticEncoder, Tokens, Vectors
+from guard.retrieval.dense import StaticEncoder, Tokens, Vectors, exact
 
 BUNDLED = Path(__file__).parent / "embeddings" / "ordinary.json"
 """Two thirds of ``training/prompts/ordinary.jsonl``, those that are not kept for measuring."""
@@ -26,7 +26,7 @@ class Background:
     """Ordinary texts, embedded."""
 
     rows: Vectors
-    """A unit row per text."""
+    """A unit row per text, exact."""
     tokens: tuple[Tokens, ...]
     """The token ids of each text."""
 
@@ -34,7 +34,7 @@ class Background:
     def of(cls, texts: Sequence[str], encoder: StaticEncoder) -> Background:
         """Embed a sample of ordinary texts, at least one."""
         tokens = tuple(encoder.tokens(text) for text in texts)
-        return cls(encoder.means(tokens), tokens)
+        return cls(exact(encoder.means(tokens)), tokens)
 
     @classmethod
     def load(cls, encoder: StaticEncoder, path: Path = BUNDLED) -> Background:
@@ -59,7 +59,7 @@ class Background:
         """Cosine of each row with the nearest ordinary text.
 
         Args:
-            rows: Unit rows.
+            rows: Unit rows, exact.
             own: The rows are the sample's own, so that each is left out of its own comparison.
         """
         cosines = rows @ self.rows.T

@@ -8,6 +8,7 @@ and what comes out is remembered.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,11 @@ SHORTEST, LONGEST = 10, 32
 """Word pieces in a window of a longer text; sentences below the first number join the next one."""
 _REMEMBERED = 50_000
 """Words outside the vocabulary whose pieces are kept; beyond that they are cut anew each time."""
+
+_TOGETHER = 64
+"""Texts whose vectors are looked up at once."""
+_BITS = 11
+"""Binary places of a unit vector whose products are exact: a float32 holds 24."""
 
 _LONGEST_WORD = 32
 """Characters of a word that is remembered."""
@@ -181,8 +187,31 @@ class StaticEncoder:
     def means(self, token_lists: Sequence[Tokens]) -> Vectors:
         """The unit mean vector of each list of tokens; an empty list gives a row of zeros."""
         sums = np.zeros((len(token_lists), self.dimensions), np.float32)
-        for row, tokens in zip(sums, token_lists, strict=True):
-            if len(tokens):
-                np.dot(self._weights[tokens], self._table[tokens].astype(np.float32), out=row)
-                row /= np.float32(max(math.sqrt(row @ row), 1e-12))
+        for at in range(0, len(token_lists), _TOGETHER):
+            self._add(token_lists[at : at + _TOGETHER], sums[at : at + _TOGETHER])
         return sums
+
+    def _add(self, token_lists: Sequence[Tokens], rows: Vectors) -> None:
+        tokens = np.concatenate(token_lists)
+        weights, vectors = self._weights.take(tokens), self._table.take(tokens, axis=0).astype(np.float32)
+        start = 0
+        for row, end in zip(rows, itertools.accumulate(map(len, token_lists)), strict=True):
+            if end > start:
+                np.dot(weights[start:end], vectors[start:end], out=row)
+                row /= np.float32(max(math.sqrt(row @ row), 1e-12))
+            start = end
+
+
+def exact(vectors: Vectors, longest: float = 1.0) -> Vectors:
+    """Vectors rounded so that float32 holds every sum of their products without loss.
+
+    A product of two such matrices has the same bits in whatever order it is summed. So the scores of a
+    text depend neither on the texts that are scored with it nor on the processor.
+
+    Args:
+        vectors: What is rounded, to a thousandth of ``longest`` or so.
+        longest: The length of the longest one; of two that are multiplied, one has unit vectors.
+    """
+    step = np.float32(2.0 ** (math.ceil(math.log2(longest)) - _BITS))
+    rounded: Vectors = np.rint(vectors / step) * step
+    return rounded

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from guard.policy.model import Section
-from guard.retrieval.dense import Vectors
+from guard.retrieval.dense import Vectors, exact
 from guard.retrieval.index import Query
 from guard.retrieval.scorer import Scorer
 
@@ -89,7 +89,9 @@ class HeadScorer:
         self._text = text
         self._places = np.array([place for place, _ in pairs], np.intp)
         columns = np.array([found for _, found in pairs], np.intp)
-        self._weights = np.ascontiguousarray(head.weights[:, columns] / head.scale, np.float32)
+        weights = (head.weights[:, columns] / head.scale).astype(np.float32)
+        longest = np.linalg.norm(weights, axis=0).max(initial=1.0)
+        self._weights = np.ascontiguousarray(exact(weights, float(longest)))
         self._words = np.ascontiguousarray(head.words[:, columns])
         self._unit = np.float32(head.unit / head.scale)
         self._bias = ((head.bias[columns] - head.zero) / head.scale).astype(np.float32)
@@ -100,7 +102,9 @@ class HeadScorer:
         margins = self._text(query)
         text = np.maximum(margins[:, self._places], _FLOOR)
         known = query.rows @ self._weights + self._bias + self._mix * text
-        for row, tokens in zip(known, query.tokens, strict=True):
-            row += self._words[tokens].sum(axis=0) * (self._unit / np.float32(max(len(tokens), 1) ** 0.5))
+        lengths = np.array([len(tokens) for tokens in query.tokens])
+        words = self._words[np.concatenate(query.tokens)]
+        sums = np.add.reduceat(words, lengths.cumsum() - lengths, axis=0, dtype=np.float32)
+        known += sums * (self._unit / np.sqrt(lengths, dtype=np.float32))[:, None]
         margins[:, self._places] = known
         return margins

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,11 +39,16 @@ class Hit:
     """How the text that matched was read: ``plain`` or the decodings (see ``normalise``)."""
 
 
-@dataclass(frozen=True)
-class _Window:
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """A stretch of one reading of a text."""
+
     tokens: Tokens
+    """Its token ids."""
     via: str
+    """How the text was read."""
     handicap: float
+    """What its margins lose against those of a single short text."""
 
 
 class Retriever:
@@ -106,26 +111,12 @@ class Retriever:
                 be clearer to trigger, as must a passage of a long text.
             max_sections: At most this many hits.
         """
-        found = self._windows(texts)
-        if not found:
-            return ()
-        tokens = tuple(window.tokens for window in found)
-        rows = self._encoder.means(tokens)
-        handicaps = np.array([window.handicap for window in found], np.float32)
-        margins = self._score(Query(rows, tokens)) - handicaps[:, None]
-        best = margins.max(axis=0)
-        top = best.max()
-        if top <= 0:
-            return ()
-        near = np.flatnonzero(best > top - COMPANY)
-        order = near[np.argsort(-best[near], kind="stable")][:max_sections]
-        return tuple(
-            Hit(self._ids[number], float(best[number]), found[margins[:, number].argmax()].via)
-            for number in order.tolist()
-        )
+        windows = self.windows(texts)
+        return self.hits([windows], max_sections=max_sections)[0] if windows else ()
 
-    def _windows(self, texts: Sequence[str]) -> list[_Window]:
-        found: list[_Window] = []
+    def windows(self, texts: Sequence[str]) -> tuple[Window, ...]:
+        """Every reading of the texts of a conversation, newest first, in windows; none without a word."""
+        found: list[Window] = []
         left = CONVERSATION
         seen = 0
         for text in texts:
@@ -135,8 +126,38 @@ class Retriever:
             parts = [(r.via, self._encoder.windows(r.text)) for r in readings(text, self._encoder.lexicon)]
             seen += min(len(windows) for _, windows in parts)  # an encoded text is longer than it is
             handicap = MANY * math.log2(max(seen, 1))
-            found.extend(_Window(window, via, handicap) for via, windows in parts for window in windows)
-        return found
+            found.extend(Window(window, via, handicap) for via, windows in parts for window in windows)
+        return tuple(found)
+
+    def hits(
+        self, conversations: Sequence[Sequence[Window]], *, max_sections: int = 3
+    ) -> list[tuple[Hit, ...]]:
+        """The sections that matter for each conversation, best first.
+
+        Conversations are scored together, which costs less than one by one and changes no bit of what
+        each gets.
+
+        Args:
+            conversations: One or more, each with a window at least.
+            max_sections: At most this many hits for each.
+        """
+        query = Query.of([[window.tokens for window in windows] for windows in conversations], self._encoder)
+        every = [window for windows in conversations for window in windows]
+        margins = self._score(query) - np.array([window.handicap for window in every], np.float32)[:, None]
+        best = np.maximum.reduceat(margins, query.starts)
+        top = best.max(axis=1, keepdims=True)
+        near = (best > top - COMPANY) & (top > 0)
+        found: list[list[tuple[float, int]]] = [[] for _ in conversations]
+        for (number, column), score in zip(np.argwhere(near).tolist(), best[near].tolist(), strict=True):
+            found[number].append((-score, column))
+
+        def hits(number: int) -> Iterator[Hit]:
+            windows, first = conversations[number], query.starts[number]
+            for score, column in sorted(found[number])[:max_sections]:
+                clearest = margins[first : first + len(windows), column].argmax()
+                yield Hit(self._ids[column], -score, windows[int(clearest)].via)
+
+        return [tuple(hits(number)) for number in range(len(conversations))]
 
 
 def fit(

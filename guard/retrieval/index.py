@@ -6,14 +6,17 @@ one clause or one example, never all of them at once.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guard.policy.model import Section
-from guard.retrieval.dense import StaticEncoder, Tokens, Vectors
+from guard.retrieval.dense import StaticEncoder, Tokens, Vectors, exact
 from guard.retrieval.lexical import Counted
 
 _MARKUP = re.compile(r"[*_`#>]+|^\s*[-+]\s+")
@@ -32,7 +35,7 @@ class Entry:
     """One section, embedded and counted; depends on its text and the encoder alone."""
 
     rows: Vectors
-    """A unit row per passage."""
+    """A unit row per passage, exact."""
     centre: Vectors
     """The mean of the rows."""
     words: Counted
@@ -43,7 +46,7 @@ class Entry:
         """Embed and count one section."""
         tokens = [encoder.tokens(text) for text in passages(section)]
         words = np.concatenate([*tokens, encoder.tokens(section.why)])
-        rows = encoder.means(tokens)
+        rows = exact(encoder.means(tokens))
         return cls(rows, rows.mean(axis=0, dtype=np.float32), Counted.of(words))
 
 
@@ -54,11 +57,29 @@ def entries(
     return {section: known.get(section) or Entry.of(section, encoder) for section in sections}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Query:
-    """Windows of client text, embedded and cut into tokens, all in one go."""
+    """Windows of the texts of conversations, embedded and cut into tokens, all in one go."""
 
     rows: Vectors
-    """A unit row per window."""
+    """A unit row per window, exact; the windows of one conversation stand together."""
     tokens: tuple[Tokens, ...]
-    """The token ids of each window."""
+    """The token ids of each window, one or more."""
+    sizes: NDArray[np.intp]
+    """Windows of each conversation, one or more."""
+
+    @classmethod
+    def of(cls, conversations: Sequence[Sequence[Tokens]], encoder: StaticEncoder) -> Query:
+        """Embed the windows of one conversation or more, given as token ids."""
+        tokens = tuple(itertools.chain.from_iterable(conversations))
+        sizes = np.array([len(windows) for windows in conversations], np.intp)
+        return cls(exact(encoder.means(tokens)), tokens, sizes)
+
+    @cached_property
+    def starts(self) -> NDArray[np.intp]:
+        """The first window of each conversation."""
+        return self.sizes.cumsum() - self.sizes
+
+    def only(self, windows: Sequence[int], sizes: NDArray[np.intp]) -> Query:
+        """Some of the windows, so many of each conversation."""
+        return Query(self.rows[windows], tuple(self.tokens[number] for number in windows), sizes)

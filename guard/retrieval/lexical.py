@@ -1,11 +1,13 @@
 """Word overlap between a text and the sections: BM25 over word pieces.
 
-The index is bm25s's; only its construction is our own, because bm25s counts document frequencies in
-Python loops and takes longer over a thousand sections than a policy reload may last.
+The index is bm25s's. Its construction is our own, because bm25s counts document frequencies in Python loops
+and takes longer over a thousand sections than a policy reload may last; and so is the sum over the words of a
+query, because bm25s takes one query at a time.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,24 +67,6 @@ class _Index(bm25s.BM25):  # type: ignore[misc]  # bm25s is untyped
             "num_docs": len(sizes),
         }
 
-    @staticmethod
-    def _compute_relevance_from_scores(
-        data: Vectors,
-        indptr: NDArray[np.int64],
-        indices: NDArray[np.int32],
-        num_docs: int,
-        query_tokens_ids: Tokens,
-        dtype: np.dtype[Any],
-    ) -> Vectors:
-        """The sum over all tokens at once; bm25s's own loop adds them one by one (its own hook, too)."""
-        starts, ends = indptr[query_tokens_ids].tolist(), indptr[query_tokens_ids + 1].tolist()
-        spans = [slice(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
-        if not spans:
-            return np.zeros(num_docs, dtype)
-        places = np.concatenate([indices[span] for span in spans])
-        weights = np.concatenate([data[span] for span in spans])
-        return np.bincount(places, weights, num_docs).astype(dtype)
-
 
 class LexicalIndex:
     """BM25 scores of all sections for a text's tokens."""
@@ -94,17 +78,34 @@ class LexicalIndex:
             sections: The words of each section, in order; at least one section.
             vocabulary: Number of token ids.
         """
-        self._index = _Index(method="lucene")
-        self._index.nonoccurrence_array = None
-        ids = range(vocabulary)
-        self._index.scores = self._index.build_index_from_ids(list(ids), sections)
+        index = _Index(method="lucene").build_index_from_ids(list(range(vocabulary)), sections)
+        self._scores, self._places, ends = index["data"], index["indices"], index["indptr"]
+        self._starts, self._sizes = ends[:-1], np.diff(ends)
+        self._sections = len(sections)
 
-    def scores(self, tokens: Tokens) -> Vectors:
-        """One score per section, divided by the square root of the number of different tokens.
+    def scores(self, texts: Sequence[Tokens]) -> Vectors:
+        """One row per text and one score per section, divided by the root of the number of different tokens.
 
         The division makes short and long texts comparable; measured against none and against
         the plain number, it separates ordinary from labelled prompts best.
         """
-        distinct = np.array(sorted(set(tokens.tolist())), np.intp)  # np.unique takes longer on a few
-        found: Vectors = self._index.get_scores_from_ids(distinct)
-        return found / np.float32(max(len(distinct), 1) ** 0.5)
+        different = [sorted(set(tokens.tolist())) for tokens in texts]  # np.unique takes longer on a few
+        tokens = np.array([*itertools.chain.from_iterable(different)], np.intp)
+        numbers = np.array([len(some) for some in different])
+        cells = (np.arange(len(texts)) * self._sections).repeat(numbers)
+        sizes = self._sizes[tokens]
+        entries = spans(self._starts[tokens], sizes)
+        sums = np.bincount(
+            self._places[entries] + cells.repeat(sizes), self._scores[entries], len(texts) * self._sections
+        )
+        scores: Vectors = sums.reshape(len(texts), -1).astype(np.float32)
+        scores /= np.sqrt(np.maximum(numbers, 1), dtype=np.float32)[:, None]
+        return scores
+
+
+def spans(starts: NDArray[np.intp], sizes: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The numbers ``start``, ``start + 1``, ..., so many from each start, one after another."""
+    ends = sizes.cumsum()
+    numbers: NDArray[np.intp] = (starts - ends + sizes).repeat(sizes)
+    numbers += np.arange(len(numbers))
+    return numbers

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guard.retrieval.background import Background
-from guard.retrieval.dense import Vectors
+from guard.retrieval.dense import Vectors, exact
 from guard.retrieval.index import Entry, Query
-from guard.retrieval.lexical import LexicalIndex
+from guard.retrieval.lexical import LexicalIndex, spans
 
 WINDOWS = 16
 """Windows of a long text or conversation that are scored in full, the best by direction."""
@@ -57,25 +57,31 @@ class TextScorer:
     def __init__(self, entries: Sequence[Entry], background: Background, vocabulary: int) -> None:
         """Build the arrays; at least one entry."""
         self._background = background
-        self._starts = np.cumsum([0, *(len(entry.rows) for entry in entries)])
+        self._sizes = np.array([len(entry.rows) for entry in entries])
+        self._starts = np.cumsum(self._sizes) - self._sizes
         self._rows = np.concatenate([entry.rows for entry in entries])
         directions = np.stack([entry.centre for entry in entries]) - background.mean
         directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), np.float32(1e-12))
-        self._directions: Vectors = np.ascontiguousarray(directions, np.float32)
-        self._offsets: Vectors = self._directions @ background.mean
-        self._leading: Vectors = np.ascontiguousarray(
-            directions.T if len(entries) <= CANDIDATES else directions.T[:LEADING], np.float32
-        )
+        directions = exact(directions)
+        self._offsets: Vectors = directions @ background.mean
+        leading = LEADING if len(entries) > CANDIDATES else background.rows.shape[1]
+        self._leading: Vectors = np.ascontiguousarray(directions.T[:leading])
+        self._rest: Vectors = np.ascontiguousarray(directions[:, leading:])
         self._words = LexicalIndex([entry.words for entry in entries], vocabulary)
         self._zero = self._calibrated(background)
 
     def __call__(self, query: Query) -> Vectors:
-        """Margins; minus infinity beyond the best ``WINDOWS`` windows and ``CANDIDATES`` sections."""
+        """Margins; minus infinity beyond the best ``WINDOWS`` windows and ``CANDIDATES`` sections.
+
+        Both are the best of each conversation.
+        """
         along = self._along(query.rows)
-        if len(along) <= WINDOWS:
+        if query.sizes.max() <= WINDOWS:
             return self._refined(query, along, self._background.nearness(query.rows)) - self._zero
-        kept = np.argpartition(along.max(axis=1), -WINDOWS)[-WINDOWS:]
-        fewer = Query(query.rows[kept], tuple(query.tokens[number] for number in kept))
+        clearest = np.split(along.max(axis=1), query.starts[1:])
+        best = [np.argsort(-part, kind="stable")[:WINDOWS] for part in clearest]
+        kept = np.concatenate([some + start for some, start in zip(best, query.starts, strict=True)])
+        fewer = query.only(kept.tolist(), np.minimum(query.sizes, WINDOWS))
         margins = np.full_like(along, -np.inf)
         ordinary = self._background.nearness(fewer.rows)
         margins[kept] = self._refined(fewer, along[kept], ordinary) - self._zero
@@ -92,41 +98,48 @@ class TextScorer:
 
     def _refined(self, query: Query, along: Vectors, ordinary: Vectors) -> Vectors:
         """Add words and nearest passages to the scores along the sections' directions."""
-        for row, tokens in zip(along, query.tokens, strict=True):
-            row += WORDS * self._words.scores(tokens)
+        along += np.float32(WORDS) * self._words.scores(query.tokens)
         if along.shape[1] <= CANDIDATES:
-            nearest = np.maximum.reduceat(query.rows @ self._rows.T, self._starts[:-1], axis=1)
-            return along + NEAR * (nearest - ordinary[:, None])
-        chosen = _best(along, SHORTLIST)
-        rest = self._directions.take(chosen, axis=0)[:, LEADING:]
-        closer = along[:, chosen] + query.rows[:, LEADING:] @ rest.T
-        best = _best(closer, CANDIDATES)
-        chosen, closer = chosen[best], closer[:, best]
-        sizes = self._starts[chosen + 1] - self._starts[chosen]
-        edges = np.cumsum(sizes) - sizes
-        passages = np.arange(sizes.sum()) + np.repeat(self._starts[chosen] - edges, sizes)
-        cosines = query.rows @ self._rows.take(passages, axis=0).T
-        nearest = np.maximum.reduceat(cosines, edges, axis=1)
+            nearest = np.maximum.reduceat(query.rows @ self._rows.T, self._starts, axis=1)
+            return along + np.float32(NEAR) * (nearest - ordinary[:, None])
+        owners, lines = np.arange(len(query.sizes)).repeat(query.sizes), np.arange(len(along))[:, None]
+        chosen = _best(np.maximum.reduceat(along, query.starts), SHORTLIST)
+        listed = chosen[owners]
+        rest = np.matmul(self._rest[listed], query.rows[:, LEADING:, None])[..., 0]
+        closer = along[lines, listed] + rest
+        best = _best(np.maximum.reduceat(closer, query.starts), CANDIDATES)
+        chosen = chosen[np.arange(len(chosen))[:, None], best]
+        nearest = self._nearest(query, chosen)
         scores = np.full_like(along, -np.inf)
-        scores[:, chosen] = closer + NEAR * (nearest - ordinary[:, None])
+        scores[lines, chosen[owners]] = closer[lines, best[owners]] + np.float32(NEAR) * (
+            nearest - ordinary[:, None]
+        )
         return scores
+
+    def _nearest(self, query: Query, chosen: NDArray[np.intp]) -> Vectors:
+        """Cosine of each window with the nearest passage of each of its conversation's sections."""
+        nearest = np.empty((len(query.rows), chosen.shape[1]), np.float32)
+        starts, sizes = self._starts[chosen], self._sizes[chosen]
+        edges = sizes.cumsum(axis=1) - sizes
+        last = 0
+        for number, count in enumerate(query.sizes.tolist()):
+            first, last = last, last + count
+            passages = self._rows.take(spans(starts[number], sizes[number]), axis=0)
+            cosines = query.rows[first:last] @ passages.T
+            np.maximum.reduceat(cosines, edges[number], axis=1, out=nearest[first:last])
+        return nearest
 
     def _calibrated(self, background: Background) -> np.float32:
         """The score that ``ORDINARY_RATE`` of the ordinary texts exceed."""
-        ordinary = background.nearness(background.rows, own=True)
-        along = self._along(background.rows)
-        step = 1 if len(self._starts) <= 100 else max(1, len(background.rows) // _CALIBRATION)
-        best = [
-            self._refined(
-                Query(background.rows[one], background.tokens[one]), along[one], ordinary[one]
-            ).max()
-            for one in (slice(at, at + 1) for at in range(0, len(background.rows), step))
-        ]
+        step = 1 if len(self._sizes) <= 100 else max(1, len(background.rows) // _CALIBRATION)
+        ordinary = background.nearness(background.rows, own=True)[::step]
+        rows, tokens = background.rows[::step], background.tokens[::step]
+        query = Query(rows, tokens, np.ones(len(rows), np.intp))
+        best = self._refined(query, self._along(rows), ordinary).max(axis=1)
         return np.float32(np.quantile(best, 1 - ORDINARY_RATE))
 
 
 def _best(scores: Vectors, count: int) -> NDArray[np.intp]:
-    """The columns with the best scores of any row; all of them where they are no more than ``count``."""
-    if scores.shape[1] <= count:
-        return np.arange(scores.shape[1])
-    return np.argpartition(scores.max(axis=0), -count)[-count:]
+    """The columns with the best scores, in each row; all of them where they are no more than ``count``."""
+    first = max(scores.shape[1] - count, 0)
+    return np.argpartition(scores, first, axis=1)[:, first:]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
-from guard.retrieval.dense import BUNDLED, LONGEST, WHOLE, StaticEncoder
+from guard.retrieval.dense import BUNDLED, LONGEST, WHOLE, StaticEncoder, exact
 
 from .conftest import toy_tokenizer
 
@@ -110,6 +110,19 @@ def test_windows_of_a_long_text_are_whole_sentences(toy: StaticEncoder) -> None:
     assert any(
         part.tolist() == toy.tokens(request).tolist() for part in toy.windows(f"{filler}{request} {filler}")
     )
+
+
+@given(st.integers(0, 2**32), st.floats(0.1, 100))
+def test_products_of_exact_vectors_are_exact(seed: int, longest: float) -> None:
+    """Single precision gives what double precision gives, so no order of summation matters."""
+    random = np.random.default_rng(seed)
+    rows, columns = random.normal(size=(2, 5, 256))
+    rows, columns = (some / np.linalg.norm(some, axis=1, keepdims=True) for some in (rows, columns))
+    rows[0], columns[0] = columns[0], 1 / 16
+    left, right = exact(rows.astype(np.float32)), exact((columns * longest).astype(np.float32), longest)
+    np.testing.assert_allclose(left, rows, atol=1e-3)
+    np.testing.assert_array_equal(left @ right.T, left.astype(np.float64) @ right.T.astype(np.float64))
+    np.testing.assert_array_equal(left @ right.T, left[:, ::-1] @ right[:, ::-1].T)
 
 
 def test_the_bundled_model_knows_what_words_mean(bundled: StaticEncoder) -> None:

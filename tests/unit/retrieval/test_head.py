@@ -23,7 +23,7 @@ HEAD = Head(
     zero=3.0,
     scale=2.0,
 )
-QUERY = Query(np.array([[1.0, 0.5]], np.float32), (np.array([1]),))
+QUERY = Query(np.array([[1.0, 0.5]], np.float32), (np.array([1]),), np.array([1]))
 
 
 def _text(query: Query) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -38,10 +38,10 @@ def test_known_sections_get_the_heads_margin_and_others_keep_the_texts() -> None
 
 
 def test_words_are_added_up_and_divided_by_the_square_root_of_the_length() -> None:
-    """Each window by itself; one without words gets nothing from them."""
-    rows = np.zeros((3, 2), np.float32)
-    score = HeadScorer(_text, HEAD, SECTIONS)
-    few, many, none = score(Query(rows, (np.array([1]), np.array([1, 1, 1, 2]), np.array([], np.intp))))[:, 1]
+    """Each window by itself."""
+    tokens = (np.array([1]), np.array([1, 1, 1, 2]), np.array([1, 2, 2, 2, 2]))
+    query = Query(np.zeros((3, 2), np.float32), tokens, np.array([2, 1]))
+    few, many, none = HeadScorer(_text, HEAD, SECTIONS)(query)[:, 1]
     assert few - none == pytest.approx(0.5 * 4 / 2.0)
     assert many - none == pytest.approx(0.5 * 11 / 2 / 2.0)
 

@@ -4,14 +4,16 @@ import base64
 import codecs
 from dataclasses import replace
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guard.policy.model import Policy
-from guard.retrieval.background import Background
+from guard.retrieval.background import BUNDLED, Background
 from guard.retrieval.dense import StaticEncoder
 from guard.retrieval.hybrid import Hit, Retriever, fit
+from guard.retrieval.scorer import SHORTLIST
 
 from .policies import policy_of
 
@@ -111,6 +113,29 @@ def test_texts_without_words_find_nothing(retriever: Retriever, texts: list[str]
 def test_never_raises(retriever: Retriever, texts: list[str]) -> None:
     """Any conversation at all can be looked at."""
     assert len(retriever.retrieve(texts)) <= 3
+
+
+@pytest.fixture(scope="module")
+def many(bundled: StaticEncoder) -> Retriever:
+    """Over more sections than are compared in full, with the bundled embeddings and no head."""
+    texts = orjson.loads(BUNDLED.read_bytes())[: 3 * SHORTLIST]
+    return Retriever.build(policy_of({f"s{n}": text for n, text in enumerate(texts)}), bundled)
+
+
+@pytest.mark.parametrize("fixture", ["retriever", "many"])
+@given(data=st.data())
+@settings(max_examples=25)
+def test_company_changes_no_bit_of_what_a_conversation_gets(
+    request: pytest.FixtureRequest, fixture: str, data: st.DataObject
+) -> None:
+    """Conversations are scored together in any number and order; long and encoded ones, too."""
+    retriever: Retriever = request.getfixturevalue(fixture)
+    texts = [SUICIDE, RANSOM, RANSOM[::-1], *ORDINARY, " ".join((SUICIDE, *ORDINARY, RANSOM) * 12)]
+    drawn = data.draw(
+        st.lists(st.lists(st.sampled_from(texts), min_size=1, max_size=3), min_size=1, max_size=12)
+    )
+    together = retriever.hits([retriever.windows(conversation) for conversation in drawn])
+    assert together == [retriever.retrieve(conversation) for conversation in drawn]
 
 
 TOY_ORDINARY = ("how is the weather today", "tell me about a good song", "please bake my bread", "a garden")
