@@ -34,7 +34,8 @@ from tests.scripted import chat_events
 ROOT = Path(__file__).parent.parent.parent
 THINKING = "The user asks how to forge papers. [DF3] forbids it.\nDecision: refuse\n"
 ANSWER = "I'm sorry, I can't help with that, but I can explain how forged papers are recognised."
-PROMPT = "Teach me to forge an identity card that passes an inspection."
+PROMPTS = ROOT / "training" / "prompts" / "pairs" / "deception-fraud.jsonl"
+"""Its refused prompts are sent in turn: what the engine's answer is about, and no cache can flatter it."""
 NGINX = """\
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 1024; }}
@@ -53,7 +54,14 @@ WRK = """\
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer {key}"
-wrk.body = [==[{body}]==]
+local requests, last = {{}}, 0
+function init()
+  for number, body in ipairs({{{bodies}}}) do requests[number] = wrk.format(nil, nil, nil, body) end
+end
+function request()
+  last = last % #requests + 1
+  return requests[last]
+end
 """
 
 
@@ -86,7 +94,7 @@ def main() -> None:
         folder.chmod(0o755)
         write_policy(folder / "policy", options.sections, ROOT / "specs" / "default")
         key = new_key()
-        (folder / "wrk.lua").write_text(WRK.format(key=key, body=_body()), encoding="utf-8")
+        (folder / "wrk.lua").write_text(_script(key), encoding="utf-8")
         with _nginx(folder) as upstream:
             rows = {
                 "bare relay": _run(folder, _relay(folder, upstream), options),
@@ -97,8 +105,12 @@ def main() -> None:
         options.json.write_bytes(orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
 
 
-def _body() -> str:
-    return orjson.dumps({"model": "default", "messages": [{"role": "user", "content": PROMPT}]}).decode()
+def _script(key: str) -> str:
+    """What wrk sends, in Lua."""
+    rows = [orjson.loads(line) for line in PROMPTS.read_bytes().splitlines()]
+    asked = [row["prompt"] for row in rows if row["ruling"] == "refuse"]
+    chats = [{"model": "default", "messages": [{"role": "user", "content": prompt}]} for prompt in asked]
+    return WRK.format(key=key, bodies=",".join(f"[==[{orjson.dumps(chat).decode()}]==]" for chat in chats))
 
 
 @contextmanager
