@@ -10,6 +10,12 @@ import asyncio
 from collections.abc import Sequence
 
 from guard.retrieval.hybrid import Hit, Retriever, Window
+from guard.retrieval.scorer import WINDOWS
+
+TOGETHER = 32
+"""Conversations that are scored at once; more cost no less and take memory."""
+
+_Waiting = tuple[tuple[Window, ...], asyncio.Future[tuple[Hit, ...]]]
 
 
 class Batch:
@@ -18,7 +24,7 @@ class Batch:
     def __init__(self, max_sections: int) -> None:
         """Set how many hits a conversation gets at most."""
         self._max_sections = max_sections
-        self._waiting: dict[Retriever, list[tuple[tuple[Window, ...], asyncio.Future[tuple[Hit, ...]]]]] = {}
+        self._waiting: dict[Retriever, list[_Waiting]] = {}
 
     async def retrieve(self, retriever: Retriever, texts: Sequence[str]) -> tuple[Hit, ...]:
         """What ``Retriever.retrieve`` gives for the texts, in the next turn of the loop.
@@ -30,6 +36,8 @@ class Batch:
         windows = retriever.windows(texts)
         if not windows:
             return ()
+        if len(windows) > WINDOWS:  # a long one gains nothing by company, and takes memory
+            return retriever.hits([windows], max_sections=self._max_sections)[0]
         loop = asyncio.get_running_loop()
         if retriever not in self._waiting:
             self._waiting[retriever] = []
@@ -39,7 +47,12 @@ class Batch:
         return await hits
 
     def _score(self, retriever: Retriever) -> None:
-        conversations, waiting = zip(*self._waiting.pop(retriever), strict=True)
+        every = self._waiting.pop(retriever)
+        for at in range(0, len(every), TOGETHER):
+            self._answer(retriever, every[at : at + TOGETHER])
+
+    def _answer(self, retriever: Retriever, some: Sequence[_Waiting]) -> None:
+        conversations, waiting = zip(*some, strict=True)
         try:
             found = retriever.hits(conversations, max_sections=self._max_sections)
         except Exception as error:  # a callback of the loop has nobody to raise to

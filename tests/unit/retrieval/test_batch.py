@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import pytest
 
 from guard.retrieval.background import Background
-from guard.retrieval.batch import Batch
-from guard.retrieval.dense import StaticEncoder
+from guard.retrieval.batch import TOGETHER, Batch
+from guard.retrieval.dense import LONGEST, StaticEncoder
 from guard.retrieval.hybrid import Hit, Retriever, Window
+from guard.retrieval.scorer import WINDOWS
 
 from .policies import policy_of
 
@@ -46,6 +47,16 @@ async def test_conversations_of_one_turn_are_scored_in_one_call(boats: Retriever
     assert calls == [3]
     assert await batch.retrieve(boats, TEXTS[0]) == alone[0]
     assert calls == [3, 1]
+
+
+async def test_what_is_scored_at_once_is_bounded(boats: Retriever, calls: list[int]) -> None:
+    """In number, and a long conversation is scored by itself."""
+    batch = Batch(max_sections=3)
+    long = ["steal a wallet. " * WINDOWS * LONGEST, *TEXTS[0]]
+    texts = [TEXTS[0]] * TOGETHER + [long, TEXTS[2]]
+    found = await asyncio.gather(*[batch.retrieve(boats, some) for some in texts])
+    assert sorted(calls) == [1, 1, TOGETHER]
+    assert found == [boats.retrieve(some) for some in texts]
 
 
 async def test_each_policy_is_scored_by_itself(boats: Retriever, toy: StaticEncoder) -> None:
