@@ -19,7 +19,7 @@ _Waiting = tuple[tuple[Window, ...], asyncio.Future[tuple[Hit, ...]]]
 
 
 class Batch:
-    """Gathers the conversations of one turn of the event loop; a turn with one costs nothing more."""
+    """Gathers conversations while each turn of the loop brings more; one alone waits for none."""
 
     def __init__(self, max_sections: int) -> None:
         """Set how many hits a conversation gets at most."""
@@ -41,12 +41,17 @@ class Batch:
         loop = asyncio.get_running_loop()
         if retriever not in self._waiting:
             self._waiting[retriever] = []
-            loop.call_soon(self._score, retriever)
+            loop.call_soon(self._score, retriever, 0)
         hits: asyncio.Future[tuple[Hit, ...]] = loop.create_future()
         self._waiting[retriever].append((windows, hits))
         return await hits
 
-    def _score(self, retriever: Retriever) -> None:
+    def _score(self, retriever: Retriever, before: int) -> None:
+        """Score what waits, unless this turn has brought more: then the next one may as well."""
+        waiting = len(self._waiting[retriever])
+        if 1 < waiting < TOGETHER and waiting > before:
+            asyncio.get_running_loop().call_soon(self._score, retriever, waiting)
+            return
         every = self._waiting.pop(retriever)
         for at in range(0, len(every), TOGETHER):
             self._answer(retriever, every[at : at + TOGETHER])

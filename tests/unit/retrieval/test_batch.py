@@ -49,6 +49,15 @@ async def test_conversations_of_one_turn_are_scored_in_one_call(boats: Retriever
     assert calls == [3, 1]
 
 
+async def test_turns_that_bring_more_are_waited_for(boats: Retriever, calls: list[int]) -> None:
+    """Two of one turn wait for the next, which brings a third; then none comes, and they are scored."""
+    batch = Batch(max_sections=3)
+    first = [asyncio.create_task(batch.retrieve(boats, texts)) for texts in TEXTS[:2]]
+    await asyncio.sleep(0)
+    await asyncio.gather(*first, batch.retrieve(boats, TEXTS[2]))
+    assert calls == [3]
+
+
 async def test_what_is_scored_at_once_is_bounded(boats: Retriever, calls: list[int]) -> None:
     """In number, and a long conversation is scored by itself."""
     batch = Batch(max_sections=3)
