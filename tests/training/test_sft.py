@@ -231,7 +231,7 @@ def test_kill_9_in_the_middle_goes_on_from_the_last_checkpoint(tiny: Path, tmp_p
 
 def test_batches_are_of_like_length_and_in_mixed_order() -> None:
     """No row is lost, each batch is about as long throughout, and lengths do not run in one direction."""
-    rows = [Encoded([0] * (n * 7 % 97 + 1), [0]) for n in range(203)]
+    rows = [Encoded([0] * (n * 7 % 97 + 1), [0], [1.0]) for n in range(203)]
     made = in_batches_of_like_length(rows, 8, seed=1)
     assert sorted(len(row.input_ids) for row in made) == sorted(len(row.input_ids) for row in rows)
     batches = [[len(row.input_ids) for row in made[at : at + 8]] for at in range(0, 192, 8)]
