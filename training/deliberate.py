@@ -93,9 +93,8 @@ def gist(text: str) -> str:
 def written_thinking(text: str, ruling: Ruling, clause: Clause | None, variant: str = "plain") -> str:
     """A thinking made from labels alone, its finding first.
 
-    A small model decides best in its first words: read there alone, the same weights were right on 0.80 of
-    the held-out pairs after one epoch, and on 0.68 after three where the deciding words of the request and
-    the clause had to be written before (docs/log.md).
+    A small model trained to decide at once was right on 0.80 of the held-out pairs after one epoch, and on
+    0.68 after three where words of the request and the clause had to be written before (docs/log.md).
 
     Args:
         text: The request, for the words that the thinking repeats.
