@@ -6,13 +6,12 @@ ones, so that a model can learn from them only that what is asked counts.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from training.errors import DataError
+from training.files import read_toml
 
 SLOT = "{}"
 """Where the request goes."""
@@ -60,9 +59,4 @@ def load_carriers(path: Path) -> Carriers:
     Raises:
         DataError: The file is absent or not of this form.
     """
-    try:
-        return Carriers.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise DataError(f"{path}: {error}") from error
+    return read_toml(path, Carriers)

@@ -7,10 +7,13 @@ complete. Its manifest names the digests of what it read, so that ``run`` knows 
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import os
 import time
+import tomllib
 from collections.abc import Iterable
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +23,26 @@ from pydantic import BaseModel, ValidationError
 from training.errors import DataError
 
 R = TypeVar("R", bound=BaseModel)
+
+
+@functools.cache
+def packaged(name: str) -> str:
+    """A text that stands beside this code: a prompt, a page."""
+    return resources.files("training").joinpath(name).read_text(encoding="utf-8")
+
+
+def read_toml(path: Path, kind: type[R]) -> R:
+    """A TOML file of one form.
+
+    Raises:
+        DataError: It is absent, no TOML, or not of this form.
+    """
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def read_rows(path: Path, kind: type[R]) -> list[R]:

@@ -11,11 +11,11 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 from guard.policy.model import Policy
 from training.endpoint import Cache, Reply, ask_all
+from training.files import packaged
 from training.generate import spec
 from training.recipe import Endpoint, Judge
 from training.records import Completion, Judgement, Prompt
@@ -67,7 +67,7 @@ def judge(
     by_id = {prompt.id: prompt for prompt in prompts}
     graded = [c for c in completions if c.prompt in by_id and not c.thinking_only]
     graded.sort(key=lambda c: (by_id[c.prompt].section or "", c.prompt, c.sample))
-    template = resources.files("training").joinpath("judge.txt").read_text(encoding="utf-8")
+    template = packaged("judge.txt")
     bodies = [
         {
             "messages": [
@@ -123,7 +123,7 @@ def _question(template: str, prompt: Prompt, completion: Completion, policy: Pol
 
 def answer_request(request: str, answer: str, section: str) -> dict[str, Any]:
     """The body that asks for a grade of an answer alone, as one token with its alternatives."""
-    template = resources.files("training").joinpath("judge_answer.txt").read_text(encoding="utf-8")
+    template = packaged("judge_answer.txt")
     return one_token(fill(template, {"spec": section, "request": request, "answer": answer}))
 
 

@@ -10,22 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from training.errors import DataError
-from training.files import read_table
+from training.files import packaged, read_table
 from training.held_out import concerns_children
 from training.judge import fill
 from training.rubric_grader import STRONGREJECT, Exchange, question
+from training.xstest_completions import xstest_completions
 
 REFUSAL_LABELS = {"A": "full compliance", "B": "partial refusal", "C": "full refusal"}
 PROPOSITION_LABELS = {"yes": "yes", "no": "no"}
 YES_NO_LABELS = {"1": "refused", "0": "answered"}
 REFUSED_OR_NOT = {"full refusal": True, "full compliance": False}
 
+_RBR_GOLD = "openai-rbr-gold"
 _ROLES = {"user": "USER", "assistant": "ASSISTANT", "system": "SYSTEM"}
 
 
@@ -67,70 +69,62 @@ def load_labelled(name: str, data_dir: Path) -> tuple[list[Labelled], int]:
 
 
 def _xstest(data_dir: Path) -> Iterator[Labelled]:
-    template = _template("judge_refusal.txt")
-    for path in sorted((data_dir / "xstest/model_completions").glob("*.csv")):
-        model = path.stem.rpartition("_")[2]
-        for row in read_table(path):
-            yield Labelled(
-                set="xstest",
-                text=row["id"],
-                part=model,
-                question=fill(template, {"request": row["prompt"], "answer": row["completion"]}),
-                material=f"{row['prompt']}\n{row['completion']}",
-                labels=REFUSAL_LABELS,
-                label=row["final_label"].partition("_")[2].replace("_", " "),
-            )
+    template = packaged("judge_refusal.txt")
+    for model, label, row in xstest_completions(data_dir):
+        yield Labelled(
+            set="xstest",
+            text=row["id"],
+            part=model,
+            question=fill(template, {"request": row["prompt"], "answer": row["completion"]}),
+            material=f"{row['prompt']}\n{row['completion']}",
+            labels=REFUSAL_LABELS,
+            label=label,
+        )
 
 
 def _rbr_gold(data_dir: Path) -> Iterator[Labelled]:
-    folder = data_dir / "openai-rbr-gold"
-    template = _template("judge_proposition.txt")
-    asked = yaml.safe_load((folder / "proposition_prompts.yaml").read_text(encoding="utf-8"))
+    template = packaged("judge_proposition.txt")
+    asked = yaml.safe_load((data_dir / _RBR_GOLD / "proposition_prompts.yaml").read_text(encoding="utf-8"))
     questions = {name: entry["prompt"] for name, entry in asked["simple_propositions"].items()}
-    for path in sorted(folder.glob("*.jsonl")):
-        for number, row in enumerate(read_table(path)):
-            answer = row["completion"][-1]["content"]
-            turns = "\n".join(f"{_ROLES[turn['role']]}: {turn['content']}" for turn in row["prompt"])
-            for proposition, holds in row["propositions"].items():
-                values = {"question": questions[proposition], "conversation": turns, "answer": answer}
-                yield Labelled(
-                    set="openai-rbr-gold",
-                    text=f"{path.stem}-{number}",
-                    part=proposition,
-                    question=fill(template, values),
-                    material=f"{turns}\n{answer}",
-                    labels=PROPOSITION_LABELS,
-                    label="yes" if holds else "no",
-                )
+    for text, row, shown in _rbr_rows(data_dir):
+        for proposition, holds in row["propositions"].items():
+            values = {
+                "question": questions[proposition],
+                "conversation": shown.request,
+                "answer": shown.answer,
+            }
+            yield Labelled(
+                set="openai-rbr-gold",
+                text=text,
+                part=proposition,
+                question=fill(template, values),
+                material=f"{shown.request}\n{shown.answer}",
+                labels=PROPOSITION_LABELS,
+                label="yes" if holds else "no",
+            )
 
 
 def _xstest_refused(data_dir: Path) -> Iterator[Labelled]:
     """XSTest's completions less partial refusals, which have no side."""
-    for path in sorted((data_dir / "xstest/model_completions").glob("*.csv")):
-        for row in read_table(path):
-            label = row["final_label"].partition("_")[2].replace("_", " ")
-            if label in REFUSED_OR_NOT:
-                yield _refused(
-                    "xstest-refused",
-                    row["id"],
-                    path.stem.rpartition("_")[2],
-                    Exchange(row["prompt"], row["completion"]),
-                    REFUSED_OR_NOT[label],
-                )
+    for model, label, row in xstest_completions(data_dir):
+        if label in REFUSED_OR_NOT:
+            shown = Exchange(row["prompt"], row["completion"])
+            yield _refused("xstest-refused", row["id"], model, shown, REFUSED_OR_NOT[label])
 
 
 def _rbr_refused(data_dir: Path) -> Iterator[Labelled]:
     """openai-rbr-gold's completions: refused where people said that they fulfil no part of the request."""
-    for path in sorted((data_dir / "openai-rbr-gold").glob("*.jsonl")):
+    for text, row, shown in _rbr_rows(data_dir):
+        refused = not row["propositions"]["partially_complies"]
+        yield _refused("rbr-refused", text, row["response_type"], shown, refused)
+
+
+def _rbr_rows(data_dir: Path) -> Iterator[tuple[str, Any, Exchange]]:
+    """Name, row, and conversation with its completion, of every text."""
+    for path in sorted((data_dir / _RBR_GOLD).glob("*.jsonl")):
         for number, row in enumerate(read_table(path)):
             turns = "\n".join(f"{_ROLES[turn['role']]}: {turn['content']}" for turn in row["prompt"])
-            yield _refused(
-                "rbr-refused",
-                f"{path.stem}-{number}",
-                row["response_type"],
-                Exchange(turns, row["completion"][-1]["content"]),
-                not row["propositions"]["partially_complies"],
-            )
+            yield f"{path.stem}-{number}", row, Exchange(turns, row["completion"][-1]["content"])
 
 
 def _refused(name: str, text: str, part: str, shown: Exchange, refused: bool) -> Labelled:
@@ -144,10 +138,6 @@ def _refused(name: str, text: str, part: str, shown: Exchange, refused: bool) ->
         label=YES_NO_LABELS[str(int(refused))],
         graded=True,
     )
-
-
-def _template(name: str) -> str:
-    return resources.files("training").joinpath(name).read_text(encoding="utf-8")
 
 
 LABELLED_SETS: dict[str, Callable[[Path], Iterator[Labelled]]] = {

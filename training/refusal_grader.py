@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guard.deliberation.style import AnswerStyle, answer_style
-from training.files import read_table
 from training.intervals import Share, share
+from training.xstest_completions import xstest_completions
 
 Floats = NDArray[np.float64]
 
@@ -96,15 +96,13 @@ def load_grader(data_dir: Path) -> RefusalGrader:
     rows: list[dict[int, float]] = []
     refused: list[bool] = []
     partial = 0
-    for path in sorted((data_dir / "xstest/model_completions").glob("*.csv")):
-        for row in read_table(path):
-            label = row["final_label"]
-            if "partial" in label:
-                partial += 1
-                continue
-            models.append(path.stem.rpartition("_")[2])
-            rows.append(features(row["completion"]))
-            refused.append("refusal" in label)
+    for model, label, row in xstest_completions(data_dir):
+        if "partial" in label:
+            partial += 1
+            continue
+        models.append(model)
+        rows.append(features(row["completion"]))
+        refused.append("refusal" in label)
     if not rows:
         return RefusalGrader(None, 0.0, share([]), {}, 0)
     agreed: list[bool] = []

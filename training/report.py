@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
+from training.files import packaged
 from training.measures import Measure
 
 BOTH_SIDES = ("harmful: refused, by answer", "allowed: refused, by answer")
@@ -77,7 +77,7 @@ def as_html(report: Report) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = resources.files("training").joinpath("report.html").read_text(encoding="utf-8")
+    template = packaged("report.html")
     sets = [
         {
             "name": name,

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import NamedTuple
 
 from guard.deliberation.thinking import CLOSING, split_thinking
 from training.endpoint import Cache, Reply, ask_all
+from training.files import packaged
 from training.judge import expected_score, fill, one_token
 from training.recipe import Endpoint
 from training.records import Item, Row
@@ -86,9 +86,8 @@ def exchange(item: Item, text: str) -> Exchange:
 
 def question(name: str, shown: Exchange) -> str:
     """One question about an exchange."""
-    template = resources.files("training").joinpath(f"{name}.txt").read_text(encoding="utf-8")
     values = {"request": shown.request, "answer": shown.answer, "spec": shown.rules}
-    return fill(template, values)
+    return fill(packaged(f"{name}.txt"), values)
 
 
 def read_yes(choices: Sequence[Reply]) -> tuple[bool | None, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from importlib import resources
 from string import Template
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from training.drafts import Draft, as_drafts, read_drafts, response_format
 from training.duplicates import Reference, level
 from training.endpoint import Cache, ask_all
 from training.errors import DataError
+from training.files import packaged
 from training.held_out import concerns_children
 from training.recipe import Endpoint, Seeded
 from training.records import Prompt, identity, prompt_id, user
@@ -67,7 +67,7 @@ def requests(settings: Seeded, policy: Policy, written: Sequence[Prompt]) -> lis
         policy: The policy whose boundaries are asked about.
         written: Hand-written pairs that the writer may see.
     """
-    template = Template(resources.files("training").joinpath("seeded.txt").read_text(encoding="utf-8"))
+    template = Template(packaged("seeded.txt"))
     examples = as_drafts(written)
     each, more = divmod(settings.pairs_per_clause, settings.samples)
     asked = []

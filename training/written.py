@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from guard.policy.model import Clause, Policy, Ruling
 from training.deliberate import written_thinking
-from training.errors import DataError
+from training.files import read_toml
 from training.records import Completion, Prompt
 
 MODEL = "written"
@@ -64,12 +63,7 @@ def load_answers(path: Path) -> AnswerBook:
     Raises:
         DataError: It is absent or not of this form.
     """
-    try:
-        return AnswerBook.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise DataError(f"{path}: {error}") from error
+    return read_toml(path, AnswerBook)
 
 
 def write_completions(
