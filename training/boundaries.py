@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from guard.policy.model import Clause, Policy, Ruling, Section
 from guard.retrieval.dense import StaticEncoder
 from training.held_out import concerns_children
@@ -35,7 +33,6 @@ def boundaries(policy: Policy) -> list[Boundary]:
         if not allowing or not crossed or concerns_children(f"{section.title} {section.summary}"):
             continue
         vectors = encoder.encode([clause.text for clause in (*crossed, *allowing)])
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
         nearest = (vectors[: len(crossed)] @ vectors[len(crossed) :].T).argmax(axis=1)  # [crossed]
         found += [
             Boundary(section, clause, allowing[at]) for clause, at in zip(crossed, nearest, strict=True)

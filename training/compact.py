@@ -13,6 +13,11 @@ from typing import Any
 IGNORED = -100
 
 
+def without_adapter(model: Any) -> Any:
+    """The causal language model itself, where it stands inside a PEFT model."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def use_compact_head(model: Any) -> None:
     """Make ``model(..., labels=..., fused_lm_head=True)`` score labelled positions only.
 
@@ -22,7 +27,7 @@ def use_compact_head(model: Any) -> None:
     import torch
     from trl.trainer.utils import FusedCausalLMOutput
 
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = without_adapter(model)
     theirs = inner.forward
 
     def forward(*args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:

@@ -237,14 +237,13 @@ def new_adapter(settings: Sft) -> Any:
     lora = settings.lora
     if lora is None:
         return None
+    kept = "|".join(map(str, range(lora.first_layer)))
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules="all-linear",
-        exclude_modules=rf".*\.layers\.({'|'.join(map(str, range(lora.first_layer)))})\..*"
-        if lora.first_layer
-        else None,
+        exclude_modules=rf".*\.layers\.({kept})\..*" if kept else None,
         task_type="CAUSAL_LM",
     )
 

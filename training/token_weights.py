@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.compact import IGNORED
+from training.compact import IGNORED, without_adapter
 
 
 class WeightedCollator:
@@ -43,7 +43,7 @@ def use_token_weights(model: Any) -> None:
     Args:
         model: A causal language model, or a PEFT model around one, that TRL has given its fused head.
     """
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = without_adapter(model)
     theirs = inner.forward
 
     def forward(*args: Any, weights: Any = None, **kwargs: Any) -> Any:

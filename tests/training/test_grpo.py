@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,19 @@ def prompts(count: int) -> list[Prompt]:
     return made
 
 
+def small_run(tiny: Path, run: Path, **rl: Any) -> Recipe:
+    """A run of a few tokens."""
+    return Recipe.model_validate(
+        {
+            "name": "tiny",
+            "run_dir": run,
+            "student": str(tiny),
+            "sft": {"bf16": False, "batch": 2, "max_steps": 1, "lora": {"rank": 2}},
+            "rl": {"generations": 2, "max_tokens": 4, "bf16": False, **rl},
+        }
+    )
+
+
 def test_half_of_the_prompts_are_allowed() -> None:
     """A safety reward on refusals alone teaches refusing."""
     chosen = balanced(prompts(40), 12, seed=1)
@@ -42,15 +56,7 @@ def test_half_of_the_prompts_are_allowed() -> None:
 @pytest.mark.slow
 def test_a_step_goes_on_from_the_sft_model(tiny: Path, policy: Policy, tmp_path: Path) -> None:
     """The adapter of SFT is trained further; the log holds reward, length and KL of every step."""
-    recipe = Recipe.model_validate(
-        {
-            "name": "tiny",
-            "run_dir": tmp_path,
-            "student": str(tiny),
-            "sft": {"bf16": False, "batch": 2, "max_steps": 1, "lora": {"rank": 2}},
-            "rl": {"steps": 2, "generations": 2, "max_tokens": 4, "bf16": False},
-        }
-    )
+    recipe = small_run(tiny, tmp_path, steps=2)
     train(recipe, [example("Question?")] * 2, policy, tmp_path / "sft")
     assert recipe.rl is not None
     facts = reinforce(recipe, recipe.rl, prompts(8), policy, None)
@@ -63,15 +69,7 @@ def test_a_step_goes_on_from_the_sft_model(tiny: Path, policy: Policy, tmp_path:
 @pytest.mark.slow
 def test_the_untrained_student_can_be_the_start(tiny: Path, policy: Policy, tmp_path: Path) -> None:
     """The ablation "RL only" needs no SFT model and leaves an adapter."""
-    recipe = Recipe.model_validate(
-        {
-            "name": "tiny",
-            "run_dir": tmp_path,
-            "student": str(tiny),
-            "sft": {"lora": {"rank": 2}},
-            "rl": {"start": "student", "steps": 1, "generations": 2, "max_tokens": 4, "bf16": False},
-        }
-    )
+    recipe = small_run(tiny, tmp_path, steps=1, start="student")
     assert recipe.rl is not None
     reinforce(recipe, recipe.rl, prompts(8), policy, None)
     assert (tmp_path / "rl" / "model" / "adapter_model.safetensors").exists()
