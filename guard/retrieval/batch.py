@@ -1,7 +1,7 @@
 """Conversations that arrive together are scored together.
 
 A busy service gets several requests in one turn of its event loop. Scored one by one, each pays for some
-fifty calls of numpy on a cold cache; together they pay once.
+fifty calls of numpy on a cold cache; together they pay once. So do their texts for the code that reads them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from guard.retrieval.scorer import WINDOWS
 TOGETHER = 32
 """Conversations that are scored at once; more cost no less and take memory."""
 
-_Waiting = tuple[tuple[Window, ...], asyncio.Future[tuple[Hit, ...]]]
+_Waiting = tuple[Sequence[str], asyncio.Future[tuple[Hit, ...]]]
 
 
 class Batch:
@@ -33,17 +33,12 @@ class Batch:
             retriever: Of the policy that is asked about.
             texts: The texts of a conversation, newest first.
         """
-        windows = retriever.windows(texts)
-        if not windows:
-            return ()
-        if len(windows) > WINDOWS:  # a long one gains nothing by company, and takes memory
-            return retriever.hits([windows], max_sections=self._max_sections)[0]
         loop = asyncio.get_running_loop()
         if retriever not in self._waiting:
             self._waiting[retriever] = []
             loop.call_soon(self._score, retriever, 0)
         hits: asyncio.Future[tuple[Hit, ...]] = loop.create_future()
-        self._waiting[retriever].append((windows, hits))
+        self._waiting[retriever].append((texts, hits))
         return await hits
 
     def _score(self, retriever: Retriever, before: int) -> None:
@@ -57,14 +52,28 @@ class Batch:
             self._answer(retriever, every[at : at + TOGETHER])
 
     def _answer(self, retriever: Retriever, some: Sequence[_Waiting]) -> None:
-        conversations, waiting = zip(*some, strict=True)
         try:
-            found = retriever.hits(conversations, max_sections=self._max_sections)
+            found = self._hits(retriever, [retriever.windows(texts) for texts, _ in some])
         except Exception as error:  # a callback of the loop has nobody to raise to
-            for hits in waiting:
+            for _, hits in some:
                 if not hits.done():
                     hits.set_exception(error)
             return
-        for hits, result in zip(waiting, found, strict=True):
+        for (_, hits), result in zip(some, found, strict=True):
             if not hits.done():  # its client has gone
                 hits.set_result(result)
+
+    def _hits(
+        self, retriever: Retriever, conversations: Sequence[tuple[Window, ...]]
+    ) -> list[tuple[Hit, ...]]:
+        """The hits of each; a long one is scored alone, for it gains nothing by company and takes memory."""
+        most = self._max_sections
+        short = [windows for windows in conversations if 0 < len(windows) <= WINDOWS]
+        together = iter(retriever.hits(short, max_sections=most) if short else ())
+        found: list[tuple[Hit, ...]] = []
+        for windows in conversations:
+            if len(windows) > WINDOWS:
+                found += retriever.hits([windows], max_sections=most)
+            else:
+                found.append(next(together) if windows else ())
+        return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,8 +28,7 @@ CONVERSATION = 40_000
 """Characters of a conversation that are looked at, newest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A section that matters for a conversation."""
 
     section: str
@@ -148,14 +148,21 @@ class Retriever:
         top = best.max(axis=1, keepdims=True)
         near = (best > top - COMPANY) & (top > 0)
         found: list[list[tuple[float, int]]] = [[] for _ in conversations]
-        for (number, column), score in zip(np.argwhere(near).tolist(), best[near].tolist(), strict=True):
+        numbers, columns = near.nonzero()
+        for number, column, score in zip(
+            numbers.tolist(), columns.tolist(), best[near].tolist(), strict=True
+        ):
             found[number].append((-score, column))
 
+        starts = query.starts.tolist()
+
         def hits(number: int) -> Iterator[Hit]:
-            windows, first = conversations[number], query.starts[number]
+            windows, first = conversations[number], starts[number]
             for score, column in sorted(found[number])[:max_sections]:
-                clearest = margins[first : first + len(windows), column].argmax()
-                yield Hit(self._ids[column], -score, windows[int(clearest)].via)
+                clearest = 0
+                if len(windows) > 1:
+                    clearest = int(margins[first : first + len(windows), column].argmax())
+                yield Hit(self._ids[column], -score, windows[clearest].via)
 
         return [tuple(hits(number)) for number in range(len(conversations))]
 

@@ -105,7 +105,7 @@ def best_stretch(values: NDArray[np.float32]) -> float:
     """The largest sum over ``WINDOW`` neighbours, or the whole sum where there are fewer."""
     if len(values) <= WINDOW:
         return float(values.sum())
-    sums = np.cumsum(values, dtype=np.float64)
+    sums = values.cumsum(dtype=np.float64)
     return float(max(sums[WINDOW - 1], (sums[WINDOW:] - sums[:-WINDOW]).max()))
 
 

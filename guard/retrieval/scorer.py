@@ -142,4 +142,4 @@ class TextScorer:
 def _best(scores: Vectors, count: int) -> NDArray[np.intp]:
     """The columns with the best scores, in each row; all of them where they are no more than ``count``."""
     first = max(scores.shape[1] - count, 0)
-    return np.argpartition(scores, first, axis=1)[:, first:]
+    return scores.argpartition(first, axis=1)[:, first:]
