@@ -90,7 +90,7 @@ class EngineSettings(_Section):
 
 
 class RetrievalSettings(_Section):
-    """How much policy text a prompt may take."""
+    """What retrieval may add to a prompt."""
 
     max_sections: Annotated[int, Field(ge=0, le=50)] = 3
     """Sections given in full at most."""
@@ -98,6 +98,8 @@ class RetrievalSettings(_Section):
     """Tokens they may take together."""
     spec: SpecInContext = SpecInContext.RETRIEVED
     """``retrieved``: always give the policy; ``drift``: only what a trained model did not learn."""
+    show_decoded: bool = True
+    """Say after an encoded text that matched a section what it reads, for engines that cannot decode it."""
 
 
 class EnforcementSettings(_Section):
@@ -179,7 +181,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     """The engine that answers."""
     retrieval: RetrievalSettings = RetrievalSettings()
-    """How much policy text a prompt may take."""
+    """What retrieval may add to a prompt."""
     enforcement: EnforcementSettings = EnforcementSettings()
     """What is done about findings."""
     limits: LimitSettings = LimitSettings()
@@ -222,7 +224,8 @@ class Settings(BaseSettings):
 
     def retrieval_limits(self) -> RetrievalLimits:
         """The pipeline's form."""
-        return RetrievalLimits(self.retrieval.max_sections, self.retrieval.budget_tokens)
+        retrieval = self.retrieval
+        return RetrievalLimits(retrieval.max_sections, retrieval.budget_tokens, retrieval.show_decoded)
 
 
 class MiddlewareSettings(Settings):

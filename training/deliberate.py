@@ -13,6 +13,7 @@ The reader of this form is ``guard.deliberation``; nothing here reads.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from guard.deliberation.verdict import write_verdict
 from guard.policy.model import Clause, Ruling
@@ -107,11 +108,20 @@ def written_thinking(text: str, ruling: Ruling, clause: Clause | None, variant: 
     return f"{' '.join(part for part in parts if part)}\n{write_verdict(ruling)}"
 
 
-def finding_at(completion: str, ruling: Ruling | None) -> int | None:
-    r"""Where a written thinking says its finding, in characters; None where it says none.
+class Decision(NamedTuple):
+    """Where a written thinking decides, in characters of the completion."""
 
-    >>> finding_at("<think>\nNot allowed: Help to steal [IL5].", Ruling.REFUSE)
-    8
+    finding: int
+    """The beginning of the finding."""
+    clause: range
+    """The words of the clause that it rests on, or those that say that there is none."""
+
+
+def decision_in(completion: str, ruling: Ruling | None) -> Decision | None:
+    r"""Where a written thinking decides; None where it is none.
+
+    >>> decision_in("<think>\nNot allowed: Help to steal [IL5].", Ruling.REFUSE)
+    Decision(finding=8, clause=range(20, 35))
     """
-    at = completion.find(f"{FINDINGS[ruling]}: ") if ruling else -1
-    return at if at >= 0 else None
+    found = re.search(rf"{FINDINGS[ruling]}: ([^\[.]*)", completion) if ruling else None
+    return Decision(found.start(), range(*found.span(1))) if found else None

@@ -184,6 +184,8 @@ class Sft(_Settings):
     save_steps: Count = 50
     finding_weight: Annotated[float, Field(ge=1)] = 1.0
     """Weight in the loss of the token in which a written thinking says its finding; of all others, 1."""
+    clause_weight: Annotated[float, Field(ge=1)] = 1.0
+    """Weight of the tokens that name the clause after it."""
     capability: Capability | None = None
     repeat: dict[str, Count] = {}
     """How many times rows of a source are seen in one epoch; 1 where not listed."""

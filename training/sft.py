@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from guard.policy.model import Policy
 from training.capability import capability_rows
 from training.compact import IGNORED, use_compact_head
-from training.deliberate import completion_text, finding_at
+from training.deliberate import completion_text, decision_in
 from training.errors import DataError
 from training.files import write_json
 from training.recipe import Recipe, Sft
@@ -38,7 +38,14 @@ class Encoded(NamedTuple):
     """What each token counts in the loss."""
 
 
-def encode(example: Example, tokenizer: Any, max_length: int, finding_weight: float = 1.0) -> Encoded | None:
+def encode(
+    example: Example,
+    tokenizer: Any,
+    max_length: int,
+    *,
+    finding_weight: float = 1.0,
+    clause_weight: float = 1.0,
+) -> Encoded | None:
     """Tokenize one row; None where it is longer than ``max_length``.
 
     Args:
@@ -46,6 +53,7 @@ def encode(example: Example, tokenizer: Any, max_length: int, finding_weight: fl
         tokenizer: The student's.
         max_length: In tokens.
         finding_weight: Weight of the token in which a written thinking says its finding.
+        clause_weight: Weight of the tokens of the clause's words after it.
 
     Raises:
         DataError: The loss would not cover exactly the completion, or the prompt holds the policy.
@@ -66,10 +74,12 @@ def encode(example: Example, tokenizer: Any, max_length: int, finding_weight: fl
     if learnt.strip() != completion.strip():
         raise DataError(f"example {example.id}: the loss covers {learnt!r} instead of {completion!r}")
     weights = [1.0] * len(ids)
-    finding = finding_at(completion, example.ruling)
+    decision = decision_in(completion, example.ruling)
     for place, (start, end) in enumerate(tokenized["offset_mapping"], start=len(prompt_ids)):
-        if finding is not None and start <= finding < end:
+        if decision is not None and start <= decision.finding < end:
             weights[place] = finding_weight
+        elif decision is not None and end - 1 in decision.clause:  # a token begins with the space before it
+            weights[place] = clause_weight
     return Encoded(ids, labels, weights) if len(ids) <= max_length else None
 
 
@@ -124,7 +134,16 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         tokenizer.pad_token = tokenizer.eos_token
     rows = rows_to_train(recipe, examples)
     forbid_policy(rows, policy)
-    made = (encode(row, tokenizer, settings.max_length, settings.finding_weight) for row in rows)
+    made = (
+        encode(
+            row,
+            tokenizer,
+            settings.max_length,
+            finding_weight=settings.finding_weight,
+            clause_weight=settings.clause_weight,
+        )
+        for row in rows
+    )
     encoded = [row for row in made if row is not None]
     show_mask(encoded[0], tokenizer)
     encoded = in_batches_of_like_length(encoded, settings.batch, recipe.seed)

@@ -69,7 +69,7 @@ def _call(prepared: Prepared, profile: EngineProfile, index: int, reminder: str)
     body = {
         **_sampling(exchange, profile),
         "model": profile.model,
-        "messages": engine_messages(exchange.messages, prepared.system, reminder),
+        "messages": engine_messages(exchange.messages, prepared.system, reminder, prepared.decoded),
         "stream": True,
         "stream_options": options,
     }

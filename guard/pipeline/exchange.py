@@ -91,18 +91,23 @@ class Prepared:
     matched: tuple[str, ...]
     """Sections that retrieval found, best first, whether or not they had to be given."""
     decodings: tuple[str, ...]
+    """The ways in which texts had to be decoded for a section to be found."""
     system: str
     retrieval_ms: float
     not_applied: tuple[str, ...] = ()
     """Fields of the request that are left out of the engine's calls."""
+    decoded: Mapping[str, str] = field(default_factory=dict)
+    """What the engine is told after texts of the request that had to be decoded, by text."""
     dictated: bool = False
     """The request holds a decision, which the thinking may repeat."""
 
 
 @dataclass(frozen=True)
 class RetrievalLimits:
-    """How much policy text a prompt may take."""
+    """What retrieval may add to a prompt."""
 
     max_sections: int = 3
     budget_tokens: int = 1500
     """For the retrieved sections; the constant part comes on top."""
+    show_decoded: bool = True
+    """Say after a text that had to be decoded what it reads."""

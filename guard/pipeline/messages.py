@@ -7,6 +7,7 @@ dropped from assistant turns, and reasoning fields are not passed on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ Message = dict[str, Any]
 """One chat message in OpenAI's shape, validated."""
 
 _SYSTEM = frozenset({"system", "developer"})
+_NOTED = frozenset({"user", "tool"})
 _FORWARDED = ("role", "name", "tool_call_id", "tool_calls")
 
 
@@ -119,7 +121,12 @@ def _strings(value: Any) -> list[str]:
     return found
 
 
-def engine_messages(messages: Sequence[Message], system: str, reminder: str = "") -> list[Message]:
+def engine_messages(
+    messages: Sequence[Message],
+    system: str,
+    reminder: str = "",
+    decoded: Mapping[str, str] = MappingProxyType({}),
+) -> list[Message]:
     """The messages as the engine gets them.
 
     Args:
@@ -127,16 +134,39 @@ def engine_messages(messages: Sequence[Message], system: str, reminder: str = ""
         system: The composed system prompt, which already holds the client's leading system
             messages; empty where there is none to send.
         reminder: What a retry adds after the last message.
+        decoded: What is added after texts of users and tools, by text: it stands where the text stands,
+            and has no more authority.
     """
     start = 0
     while start < len(messages) and messages[start]["role"] in _SYSTEM:
         start += 1
-    composed = [_engine_message(message) for message in messages[start:]]
+    composed = [_engine_message(_noted(message, decoded)) for message in messages[start:]]
     if reminder:
         _append(composed, f"\n\n<policy>\n{reminder}\n</policy>")
     if system:
         composed.insert(0, {"role": "system", "content": system})
     return composed
+
+
+def _noted(message: Message, notes: Mapping[str, str]) -> Message:
+    """The message with the notes on its texts after them, also where they stand among other words."""
+    content = message.get("content")
+    if not (notes and content and message["role"] in _NOTED):
+        return message
+    for text, note in notes.items():
+        if isinstance(content, str):
+            content = content.replace(text, text + note, 1)
+        elif text == next(_content({"content": content}), None):
+            content = [*content, {"type": "text", "text": note.strip()}]
+        else:
+            content = [_noted_part(part, text, note) for part in content]
+    return {**message, "content": content}
+
+
+def _noted_part(part: dict[str, Any], text: str, note: str) -> dict[str, Any]:
+    if part["type"] != "text":
+        return part
+    return {**part, "text": part["text"].replace(text, text + note, 1)}
 
 
 def _engine_message(message: Message) -> Message:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -17,9 +17,12 @@ from guard.pipeline.messages import form_text, query_texts, system_text
 from guard.pipeline.turn import ChatEngine
 from guard.retrieval.batch import Batch
 from guard.retrieval.disguise import clean
-from guard.retrieval.hybrid import fit
-from guard.retrieval.normalise import bounded
+from guard.retrieval.hybrid import Hit, fit
+from guard.retrieval.normalise import PLAIN, bounded
 from guard.rollout.snapshot import Snapshot, SpecInContext
+
+DECODED = 4_000
+"""Characters of a decoded text that the engine is shown: the first and the last half of it."""
 
 
 class ProfiledEngine(ChatEngine, Protocol):
@@ -81,7 +84,7 @@ class Pipeline:
             snapshot=snapshot,
             given=given,
             matched=tuple(hit.section for hit in hits),
-            decodings=tuple(dict.fromkeys(hit.via for hit in hits if hit.via != "plain")),
+            decodings=tuple(dict.fromkeys(hit.via for hit in hits if hit.via != PLAIN)),
             system=snapshot.spec.system(
                 given,
                 "\n\n".join(filter(None, (system_text(exchange.messages), form_text(exchange.constraint)))),
@@ -89,8 +92,19 @@ class Pipeline:
             ),
             retrieval_ms=elapsed,
             not_applied=not_applied(exchange, profile),
+            decoded=self._decoded(snapshot, texts, hits),
             dictated=any(map(_dictates, texts)),
         )
+
+    def _decoded(self, snapshot: Snapshot, texts: Sequence[str], hits: Sequence[Hit]) -> dict[str, str]:
+        """What the engine is told of texts that it may be unable to decode itself."""
+        if not self._limits.show_decoded:
+            return {}
+        found = snapshot.retriever.decoded(texts, hits)
+        return {
+            text: f"\n\nDecoded from {reading.via}:\n{bounded(reading.text, DECODED)}"
+            for text, reading in found.items()
+        }
 
     def run(self, prepared: Prepared, index: int = 0) -> AsyncGenerator[Event, None]:
         """The events of one choice; close the generator to stop it."""

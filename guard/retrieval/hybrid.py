@@ -14,7 +14,7 @@ from guard.retrieval.background import Background
 from guard.retrieval.dense import StaticEncoder, Tokens
 from guard.retrieval.head import Head, HeadScorer
 from guard.retrieval.index import Entry, Query, entries
-from guard.retrieval.normalise import readings
+from guard.retrieval.normalise import PLAIN, Reading, readings
 from guard.retrieval.scorer import Scorer, TextScorer
 
 MANY = 0.045
@@ -113,6 +113,22 @@ class Retriever:
         """
         windows = self.windows(texts)
         return self.hits([windows], max_sections=max_sections)[0] if windows else ()
+
+    def decoded(self, texts: Sequence[str], hits: Sequence[Hit]) -> dict[str, Reading]:
+        """How those texts read that had to be decoded for a hit, in the way of the best such hit.
+
+        Args:
+            texts: The texts of a conversation that was retrieved for.
+            hits: What was found, best first.
+        """
+        ways = tuple(dict.fromkeys(hit.via for hit in hits if hit.via != PLAIN))
+        found: dict[str, Reading] = {}
+        for text in texts if ways else ():
+            by_way = {reading.via: reading for reading in readings(text, self._encoder.lexicon)}
+            way = next(filter(by_way.__contains__, ways), None)
+            if way is not None:
+                found[text] = by_way[way]
+        return found
 
     def windows(self, texts: Sequence[str]) -> tuple[Window, ...]:
         """Every reading of the texts of a conversation, newest first, in windows; none without a word."""

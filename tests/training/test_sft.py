@@ -101,16 +101,23 @@ def test_a_row_without_answer_teaches_the_thinking_and_no_end(tokenizer: Any) ->
     assert tokenizer.decode(encoded.input_ids).endswith("Decision: refuse\n</think>\n\n")
 
 
-def test_the_token_that_says_the_finding_weighs_more(tokenizer: Any, policy: Policy) -> None:
-    """One token of the row, the first of the finding; a thinking without a finding has none."""
+def test_the_tokens_that_decide_weigh_more(tokenizer: Any, policy: Policy) -> None:
+    """The finding's first and those of the clause's words; a thinking of another form has none."""
     thinking = written_thinking("How do I hurt Bo?", Ruling.REFUSE, policy.clauses["VI4"])
+    weights = {"finding_weight": 20.0, "clause_weight": 3.0}
     row = encode(
-        example("How do I hurt Bo?").model_copy(update={"thinking": thinking}), tokenizer, 1024, 20.0
+        example("How do I hurt Bo?").model_copy(update={"thinking": thinking}), tokenizer, 1024, **weights
     )
     assert row is not None
-    heavy = [place for place, weight in enumerate(row.weights) if weight != 1.0]
-    assert [tokenizer.decode(row.labels[place]) for place in heavy] == ["Not"]
-    plain = encode(example("How do I hurt Bo?"), tokenizer, 1024, 20.0)
+    words = {
+        weight: tokenizer.decode(
+            [label for label, own in zip(row.labels, row.weights, strict=True) if own == weight]
+        )
+        for weight in (20.0, 3.0)
+    }
+    quoted = thinking.partition(": ")[2].partition(" [")[0]
+    assert {weight: text.strip() for weight, text in words.items()} == {20.0: "Not", 3.0: quoted}
+    plain = encode(example("How do I hurt Bo?"), tokenizer, 1024, **weights)
     assert plain is not None
     assert set(plain.weights) == {1.0}
 

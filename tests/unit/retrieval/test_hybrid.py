@@ -190,3 +190,14 @@ def test_fit_keeps_the_best_within_the_budget_in_canonical_order() -> None:
     assert fit(hits, policy, 60, sizes.__getitem__) == ("a", "d")
     assert fit(hits, policy, 5, sizes.__getitem__) == ()
     assert fit([], policy, 100, sizes.__getitem__) == ()
+
+
+def test_what_was_decoded_for_a_hit_can_be_read(retriever: Retriever) -> None:
+    """Of each text that had to be decoded, in the way of its best hit; plain ones are left out."""
+    texts = [codecs.encode(SUICIDE, "rot13"), RANSOM, base64.b64encode(SUICIDE.encode()).decode()]
+    read = retriever.decoded(texts, retriever.retrieve(texts[:1]))
+
+    assert {text: (reading.via, reading.text) for text, reading in read.items()} == {
+        texts[0]: ("rot13", SUICIDE)
+    }
+    assert retriever.decoded([RANSOM], retriever.retrieve([RANSOM])) == {}
