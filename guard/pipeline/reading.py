@@ -7,16 +7,14 @@ parser may still let tags through.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from guard.deliberation.thinking import REOPENING, Split, ThinkingSplitter
 from guard.pipeline.usage import Usage
 from guard.upstream.text_runs import Chunk, TextRun
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """What one chunk brought for the choice."""
 
     thinking: str = ""
@@ -131,7 +129,7 @@ class CallReader:
         """The pieces, the first with an answer also with what was told; a thinking's is forgotten."""
         for at, piece in enumerate(pieces):
             if piece.answer:
-                pieces[at] = replace(piece, probabilities=self._told or None)
+                pieces[at] = piece._replace(probabilities=self._told or None)
                 self._told = []
                 break
             if piece.thinking:
