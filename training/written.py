@@ -119,10 +119,18 @@ def write_completions(
 
 
 def own_prompts(prompts: Sequence[Prompt], limit: int) -> list[Prompt]:
-    """The prompts that the student answers itself: ordinary ones first, then a fixed draw of the others."""
-    allowed = [p for p in prompts if p.ruling is Ruling.COMPLY and p.split == "train"]
-    allowed.sort(key=lambda p: (p.source != "ordinary" or p.variant != "plain", p.id))
-    return allowed[:limit]
+    """The prompts that the student answers itself: a fixed draw, half of them ordinary where there are so many.
+
+    The others lie near the boundary. A student that had seen answers of its own to ordinary prompts alone
+    refused a third of the boundary prompts of XSTest that it had just decided to answer (docs/log.md).
+    """
+    allowed = sorted(
+        (p for p in prompts if p.ruling is Ruling.COMPLY and p.split == "train"), key=lambda p: p.id
+    )
+    ordinary = [p for p in allowed if p.source == "ordinary" and p.variant == "plain"]
+    others = [p for p in allowed if p.source != "ordinary" or p.variant != "plain"]
+    near = others[: max(limit - limit // 2, limit - len(ordinary))]
+    return [*ordinary[: limit - len(near)], *near]
 
 
 class _Neighbours:

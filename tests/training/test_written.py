@@ -79,12 +79,16 @@ def test_a_refusal_without_clause_takes_that_of_the_nearest_prompt(policy: Polic
     assert "[IL5]" in completions[-1].thinking
 
 
-def test_the_student_answers_ordinary_prompts_first() -> None:
-    """The limit falls on what is near the boundary."""
+@pytest.mark.parametrize(
+    ("limit", "chosen"), [(2, "or a"), (4, "or os a b"), (6, "or os a b c d"), (9, "or os a b c d")]
+)
+def test_half_of_what_the_student_answers_itself_is_ordinary(limit: int, chosen: str) -> None:
+    """Where there is so much of it; else more from near the boundary, in a fixed draw."""
     near = prompt("Near the boundary", Ruling.COMPLY, "IL1", "illicit-behaviour")
-    ordinary = near.model_copy(update={"id": "o", "source": "ordinary"})
-    refused = prompt("No", Ruling.REFUSE, "IL4", "illicit-behaviour")
-    assert own_prompts([near, refused, ordinary], 1) == [ordinary]
+    prompts = [near.model_copy(update={"id": name}) for name in "dcba"]
+    prompts += [near.model_copy(update={"id": name, "source": "ordinary"}) for name in ("os", "or")]
+    prompts.append(prompt("No", Ruling.REFUSE, "IL4", "illicit-behaviour"))
+    assert [p.id for p in own_prompts(prompts, limit)] == chosen.split()
 
 
 @pytest.mark.parametrize("text", ["[refuse.X]\n", "nonsense = 3\n", "["])
