@@ -119,7 +119,7 @@ def write_completions(
 
 
 def own_prompts(prompts: Sequence[Prompt], limit: int) -> list[Prompt]:
-    """The prompts that the student answers itself: a fixed draw, half of them ordinary where there are so many.
+    """The prompts that the student answers itself: a fixed draw, half of them ordinary if there are so many.
 
     The others lie near the boundary. A student that had seen answers of its own to ordinary prompts alone
     refused a third of the boundary prompts of XSTest that it had just decided to answer (docs/log.md).
