@@ -189,6 +189,8 @@ class Sft(_Settings):
     capability: Capability | None = None
     repeat: dict[str, Count] = {}
     """How many times rows of a source are seen in one epoch; 1 where not listed."""
+    answered_only: bool = False
+    """Rows that teach the thinking alone are left out."""
 
 
 class Rl(_Settings):

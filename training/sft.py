@@ -91,7 +91,7 @@ def rows_to_train(recipe: Recipe, examples: Sequence[Example]) -> list[Example]:
     """
     rows: list[Example] = []
     for example in examples:
-        if example.split == "train":
+        if example.split == "train" and (example.answer or not recipe.sft.answered_only):
             rows.extend([example] * recipe.sft.repeat.get(example.source, 1))
     if not rows:
         raise DataError("no training rows; what did the filter drop?")

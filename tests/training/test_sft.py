@@ -144,6 +144,13 @@ def test_only_training_rows_are_trained_on(tiny: Path, tmp_path: Path) -> None:
         rows_to_train(made, rows[1:])
 
 
+def test_rows_that_teach_the_thinking_alone_can_be_left_out(tiny: Path, tmp_path: Path) -> None:
+    """For a last stage that is about answers."""
+    rows = [example("a"), example("b", answer="")]
+    made = recipe(tiny, tmp_path, answered_only=True)
+    assert [row.messages[0].content for row in rows_to_train(made, rows)] == ["a"]
+
+
 def test_the_loss_curve_is_pinned(tiny: Path, policy: Policy, tmp_path: Path, capsys: Any) -> None:
     """The tiny model starts where a random one must and leaves an adapter; the mask is printed once."""
     made = recipe(tiny, tmp_path)
