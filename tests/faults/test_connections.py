@@ -153,7 +153,7 @@ async def _together(folder: Path, count: int) -> tuple[list[str], int]:
         return Reply.sse([first, everybody, *rest])
 
     async with guarded(folder, answer) as guard, _crowd(guard) as crowd:
-        streams = await asyncio.gather(*(crowd.stream(f"Marker m{number}m") for number in range(count)))
+        streams = await asyncio.gather(*(crowd.stream(f"Marker #{number}#") for number in range(count)))
         outcomes = await _outcomes(guard, count)
         await _until_idle(guard)
 
@@ -168,7 +168,7 @@ async def test_three_hundred_streams_at_once_all_end(tmp_path: Path) -> None:
     """
     texts, records = await _together(tmp_path, 300)
 
-    assert texts == [f"Answer m{number}m ends m{number}m." for number in range(300)]
+    assert texts == [f"Answer #{number}# ends #{number}#." for number in range(300)]
     assert records == 300
 
 
@@ -177,5 +177,5 @@ async def test_a_thousand_streams_at_once_on_one_worker_all_end(tmp_path: Path) 
     """The same with a thousand."""
     texts, records = await _together(tmp_path, 1000)
 
-    assert texts == [f"Answer m{number}m ends m{number}m." for number in range(1000)]
+    assert texts == [f"Answer #{number}# ends #{number}#." for number in range(1000)]
     assert records == 1000

@@ -133,10 +133,10 @@ async def test_two_hundred_streams_do_not_mix(tmp_path: Path) -> None:
         return engine_reply(f"Answer {marker} ends {marker}.", f"About {marker}.\nDecision: comply\n")
 
     async with guarded(tmp_path, echo) as guard:
-        streams = await asyncio.gather(*(guard.stream(f"Marker m{i:03}m") for i in range(200)))
+        streams = await asyncio.gather(*(guard.stream(f"Marker #{i:03}#") for i in range(200)))
         records = await guard.records()
 
-    assert [s.text() for s in streams] == [f"Answer m{i:03}m ends m{i:03}m." for i in range(200)]
-    assert [s.text("reasoning").split("\n")[0] for s in streams] == [f"About m{i:03}m." for i in range(200)]
+    assert [s.text() for s in streams] == [f"Answer #{i:03}# ends #{i:03}#." for i in range(200)]
+    assert [s.text("reasoning").split("\n")[0] for s in streams] == [f"About #{i:03}#." for i in range(200)]
     assert all(record.thinking.split()[1].rstrip(".") in record.messages for record in records)
     assert len({record.id for record in records}) == 200
