@@ -17,8 +17,8 @@ from guard.pipeline.messages import form_text, query_texts, system_text
 from guard.pipeline.turn import ChatEngine
 from guard.retrieval.batch import Batch
 from guard.retrieval.disguise import clean
-from guard.retrieval.hybrid import Hit, fit
-from guard.retrieval.normalise import PLAIN, bounded
+from guard.retrieval.hybrid import Hit, decodings, fit
+from guard.retrieval.normalise import bounded
 from guard.rollout.snapshot import Snapshot, SpecInContext
 
 DECODED = 4_000
@@ -84,7 +84,7 @@ class Pipeline:
             snapshot=snapshot,
             given=given,
             matched=tuple(hit.section for hit in hits),
-            decodings=tuple(dict.fromkeys(hit.via for hit in hits if hit.via != PLAIN)),
+            decodings=decodings(hits),
             system=snapshot.spec.system(
                 given,
                 "\n\n".join(filter(None, (system_text(exchange.messages), form_text(exchange.constraint)))),

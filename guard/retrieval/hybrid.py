@@ -121,7 +121,7 @@ class Retriever:
             texts: The texts of a conversation that was retrieved for.
             hits: What was found, best first.
         """
-        ways = tuple(dict.fromkeys(hit.via for hit in hits if hit.via != PLAIN))
+        ways = decodings(hits)
         found: dict[str, Reading] = {}
         for text in texts if ways else ():
             by_way = {reading.via: reading for reading in readings(text, self._encoder.lexicon)}
@@ -181,6 +181,11 @@ class Retriever:
                 yield Hit(self._ids[column], -score, windows[clearest].via)
 
         return [tuple(hits(number)) for number in range(len(conversations))]
+
+
+def decodings(hits: Sequence[Hit]) -> tuple[str, ...]:
+    """The ways in which texts had to be decoded for these hits, that of the best first, each once."""
+    return tuple(dict.fromkeys(hit.via for hit in hits if hit.via != PLAIN))
 
 
 def fit(
