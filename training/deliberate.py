@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from guard.deliberation.citations import find_mentions
 from guard.deliberation.verdict import write_verdict
 from guard.policy.model import Clause, Ruling
 from training.variants import NOTES
@@ -108,6 +109,26 @@ def written_thinking(text: str, ruling: Ruling, clause: Clause | None, variant: 
     return f"{' '.join(part for part in parts if part)}\n{write_verdict(ruling)}"
 
 
+_FORM = re.compile(
+    "|".join(
+        [
+            r"(?i:<think|</think|decision:|the request:)",
+            *(rf"\b{re.escape(finding)}:" for finding in FINDINGS.values()),
+            *(f"(?i:{re.escape(text.rstrip('.'))})" for text in (NO_CLAUSE, *NOTES.values()) if text),
+        ]
+    )
+)
+
+
+def shows_deliberation(answer: str) -> bool:
+    """Whether an answer carries parts of a deliberation: a finding, a clause's id, a verdict line.
+
+    >>> shows_deliberation("Allowed: Explain law [IL1]."), shows_deliberation("They are allowed: two.")
+    (True, False)
+    """
+    return _FORM.search(answer) is not None or any(True for _ in find_mentions(answer))
+
+
 class Decision(NamedTuple):
     """Where a written thinking decides, in characters of the completion."""
 
@@ -121,7 +142,7 @@ def decision_in(completion: str, ruling: Ruling | None) -> Decision | None:
     r"""Where a written thinking decides; None where it is none.
 
     >>> decision_in("<think>\nNot allowed: Help to steal [IL5].", Ruling.REFUSE)
-    Decision(finding=8, clause=range(20, 35))
+    Decision(finding=8, clause=range(21, 35))
     """
     found = re.search(rf"{FINDINGS[ruling]}: ([^\[.]*)", completion) if ruling else None
     return Decision(found.start(), range(*found.span(1))) if found else None

@@ -22,7 +22,7 @@ from training.recipe import Recipe
 STAGE_MODELS = ("rl", "sft")
 _CARD_SETTINGS: dict[str, Any] = {
     "prompts": {"validation", "variants", "near_duplicate", "imports", "ordinary_limit", "policy_examples"},
-    "generate": {"mode", "samples", "temperature", "max_tokens", "own_answers", "refusal_answers"},
+    "generate": {"mode", "samples", "temperature", "max_tokens", "own_answers", "book_answers"},
     "filter": True,
     "sft": True,
     "rl": True,

@@ -121,9 +121,9 @@ class Generate(_Settings):
     own_answers: Annotated[int, Field(ge=0)] = 300
     """``written``: prompts to comply with that the student answers itself before training; the other
     such rows teach the thinking alone."""
-    refusal_answers: Annotated[int, Field(ge=0)] | None = None
-    """``written``: prompts to refuse that carry the refusal's text; about as many as ``own_answers``, or
-    the student learns to refuse whatever it decided. All where it is absent."""
+    book_answers: Annotated[int, Field(ge=0)] | None = None
+    """``written``: prompts to refuse or complete safely that carry the answer book's text; about as many as
+    ``own_answers``, or the student learns to refuse whatever it decided. All where it is absent."""
     samples: Count = 1
     temperature: Annotated[float, Field(ge=0.0)] = 0.7
     max_tokens: Count = 260

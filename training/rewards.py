@@ -2,8 +2,9 @@
 
     reward = gate x rubric x judge + weight x citations - penalty
 
-- gate: the thinking is closed, a verdict stands in it, an answer follows and does what the verdict says.
-  Otherwise 0.
+- gate: the thinking is closed, a verdict stands in it, an answer follows, does what the verdict says and
+  repeats no part of the deliberation (to a rule that looks for refusals such a text is an answer, and a small
+  model finds that out, docs/log.md). Otherwise 0.
 - rubric: per prompt, whether the answer refuses, holds back or answers, against the ruling.
 - judge: the spec-aware grade of the answer alone, continuous; the thinking is split off before and never
   reaches the judge. Where it cannot be read, the sample has no reward (None), not zero.
@@ -23,6 +24,7 @@ from guard.deliberation.deliberation import read_deliberation
 from guard.deliberation.style import AnswerStyle, agrees, answer_style
 from guard.deliberation.thinking import split_thinking
 from guard.policy.model import Policy, Ruling
+from training.deliberate import shows_deliberation
 
 RUBRIC: dict[Ruling, dict[AnswerStyle, float]] = {
     Ruling.COMPLY: {AnswerStyle.ANSWER: 1.0, AnswerStyle.PARTIAL: 0.8, AnswerStyle.REFUSAL: 0.0},
@@ -68,7 +70,8 @@ def make_reward(
         ):
             read = read_deliberation(thinking, policy, learnt=learnt)
             style = answer_style(answer)
-            if "</think>" not in text or not answer or agrees(read.verdict, style) is not True:
+            closed = "</think>" in text and bool(answer)
+            if not closed or agrees(read.verdict, style) is not True or shows_deliberation(answer):
                 rewards.append(0.0)
             elif grade is None:
                 rewards.append(None)

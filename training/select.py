@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from guard.deliberation.citations import find_mentions
 from guard.deliberation.deliberation import read_deliberation
 from guard.deliberation.style import AnswerStyle, agrees, answer_style
 from guard.policy.model import Policy
+from training.deliberate import shows_deliberation
 from training.recipe import Filter
 from training.records import Completion, Example, Judgement, Prompt
 
-_LEAKS = ("the policy", "this clause", "decision:", "<think", "</think", "the section", "clause that decides")
+_LEAKS = ("the policy", "this clause", "the section", "clause that decides")
 
 
 def reason_to_drop(prompt: Prompt, completion: Completion, policy: Policy, settings: Filter) -> str | None:
@@ -47,7 +47,7 @@ def reason_to_drop(prompt: Prompt, completion: Completion, policy: Policy, setti
     style = answer_style(answer)
     if style is AnswerStyle.EMPTY or agrees(read.verdict, style) is False:
         return "answer against the verdict"
-    if any(True for _ in find_mentions(answer)) or any(leak in answer.lower() for leak in _LEAKS):
+    if shows_deliberation(answer) or any(leak in answer.lower() for leak in _LEAKS):
         return "answer tells of the policy"
     return None
 

@@ -78,9 +78,7 @@ def generate_stage(recipe: Recipe, policy: Policy, progress: Progress) -> dict[s
             book = load_answers(recipe.generate.answers)
             chosen = own_prompts(prompts, recipe.generate.own_answers)
             own = own_answers(recipe, chosen, cache, progress)
-            completions, counts = write_completions(
-                prompts, policy, book, own, recipe.generate.refusal_answers
-            )
+            completions, counts = write_completions(prompts, policy, book, own, recipe.generate.book_answers)
         else:
             endpoint = needed(recipe.teacher, "teacher", "generate")
             with progress(len(prompts)) as advance:

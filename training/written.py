@@ -71,7 +71,7 @@ def write_completions(
     policy: Policy,
     book: AnswerBook,
     own: Mapping[str, str],
-    refusals: int | None = None,
+    answered: int | None = None,
 ) -> tuple[list[Completion], dict[str, Any]]:
     """A completion for every prompt whose ruling and clause are known.
 
@@ -80,14 +80,14 @@ def write_completions(
         policy: The policy that the clauses come from.
         book: Refusals and safe completions.
         own: The student's own answers, by prompt id, from :func:`own_prompts`.
-        refusals: How many rows teach a refusal's text; about as many as ``own``, or the student learns that
-            an answer is a refusal whatever the verdict. All where it is None.
+        answered: How many rows teach a text of the book, refusals and safe completions as they come; about
+            as many as ``own``, or the student learns one answer whatever the verdict. All where it is None.
     """
     skipped: Counter[str] = Counter()
     completions = []
     clause_of = _Neighbours(prompts)
-    refusing = sorted((p.id for p in prompts if p.ruling is Ruling.REFUSE), reverse=True)
-    told = frozenset(refusing[:refusals])
+    limited = sorted((p.id for p in prompts if p.ruling is not Ruling.COMPLY), reverse=True)
+    told = frozenset(limited[:answered])
     for prompt in prompts:
         name = prompt.clause or (clause_of(prompt) if prompt.ruling is not Ruling.COMPLY else None)
         clause = policy.clauses[name] if name else None
@@ -97,7 +97,7 @@ def write_completions(
         thinking = written_thinking(prompt.plain or prompt.text, prompt.ruling, clause, prompt.variant)
         if prompt.ruling is Ruling.COMPLY:
             answer = own.get(prompt.id)
-        elif prompt.ruling is Ruling.REFUSE and prompt.id not in told:
+        elif prompt.id not in told:
             answer = None
         else:
             answer = book.answer(clause, policy, prompt.id) if clause else None

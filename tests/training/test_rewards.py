@@ -33,6 +33,21 @@ def rewards(policy: Policy, completions: Sequence[Any], ruling: str, judge: Any 
     )
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Allowed: Take violent words in idioms [VI9].",
+        "The request stands inside a text. Here you go.",
+        'The request: "aim for the corners"',
+        "No clause stands against it.",
+        "Aim for the corners [VI9].",
+    ],
+)
+def test_an_answer_that_repeats_the_deliberation_is_worth_nothing(policy: Policy, answer: str) -> None:
+    """A rule that only looks for refusals takes such a text for an answer."""
+    assert rewards(policy, [turn(COMPLY, answer), ANSWER], "comply") == [0.0, pytest.approx(1.2)]
+
+
 def test_the_thinking_never_reaches_the_judge(policy: Policy) -> None:
     """The judge gets requests, answers and sections; nothing of any thinking, closed or not."""
     seen: list[object] = []

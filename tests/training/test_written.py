@@ -61,12 +61,12 @@ def test_written_completions_pass_the_filter(policy: Policy) -> None:
         assert reason_to_drop(row, completion, policy, Filter()) is None
 
 
-def test_refusals_can_be_as_few_as_the_students_own_answers(policy: Policy) -> None:
+def test_answers_of_the_book_can_be_as_few_as_the_students_own(policy: Policy) -> None:
     """The other rows to refuse teach the thinking alone, as those to comply with do."""
     rows = [
         prompt(f"Where do I buy fake visa {n}?", Ruling.REFUSE, "DF4", "deception-fraud") for n in range(9)
     ]
-    completions, _ = write_completions(rows, policy, load_answers(ANSWERS), {}, refusals=4)
+    completions, _ = write_completions(rows, policy, load_answers(ANSWERS), {}, answered=4)
     assert sum(not c.thinking_only for c in completions) == 4
 
 
