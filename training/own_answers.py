@@ -9,12 +9,10 @@ from training.progress import Progress
 from training.recipe import Recipe
 from training.records import Prompt
 
-OWN_BATCH = 32
-
 
 def own_answers(recipe: Recipe, prompts: list[Prompt], cache: Cache, progress: Progress) -> dict[str, str]:
     """The untrained student's answers, by prompt id; sampled batch by batch and cached."""
-    limit = recipe.generate.max_tokens
+    limit, batch = recipe.generate.max_tokens, recipe.generate.batch
     keys = {p.id: digest([recipe.student, limit, [m.model_dump() for m in p.messages]]) for p in prompts}
     found = {p.id: answer for p in prompts if (answer := cache.get(keys[p.id])) is not None}
     missing = sorted(
@@ -23,9 +21,9 @@ def own_answers(recipe: Recipe, prompts: list[Prompt], cache: Cache, progress: P
     if missing:
         model = LocalModel(recipe.student)
         with progress(len(missing)) as advance:
-            for start in range(0, len(missing), OWN_BATCH):
-                chunk = missing[start : start + OWN_BATCH]
-                turns = model.complete([p.messages for p in chunk], max_tokens=limit, batch=OWN_BATCH)
+            for start in range(0, len(missing), batch):
+                chunk = missing[start : start + batch]
+                turns = model.complete([p.messages for p in chunk], max_tokens=limit, batch=batch)
                 for prompt, turn in zip(chunk, turns, strict=True):
                     found[prompt.id] = turn.text if turn.finished else whole(turn.text)
                     cache.put(keys[prompt.id], found[prompt.id])

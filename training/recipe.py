@@ -124,6 +124,8 @@ class Generate(_Settings):
     book_answers: Annotated[int, Field(ge=0)] | None = None
     """``written``: prompts to refuse or complete safely that carry the answer book's text; about as many as
     ``own_answers``, or the student learns to refuse whatever it decided. All where it is absent."""
+    batch: Count = 32
+    """``written``: prompts that the student answers together."""
     samples: Count = 1
     temperature: Annotated[float, Field(ge=0.0)] = 0.7
     max_tokens: Count = 260
@@ -204,6 +206,8 @@ class Rl(_Settings):
     kl: Annotated[float, Field(ge=0)] = 1e-3
     generations: Annotated[int, Field(ge=2)] = 8
     prompts_per_step: Count = 2
+    accumulation: Count = 1
+    """Parts in which a step's rollouts go through the model, for memory; a divisor of their number."""
     max_tokens: Count = 160
     temperature: Annotated[float, Field(gt=0)] = 1.0
     refusal_penalty: Annotated[float, Field(ge=0)] = 1.0
