@@ -122,6 +122,7 @@ def reinforce(
         logging_steps=1,
         save_steps=settings.save_steps,
         save_total_limit=2,
+        logging_nan_inf_filter=False,
         seed=recipe.seed,
         report_to=[],
         use_cpu=not on_gpu,

@@ -11,6 +11,7 @@ Left out: packing (needs kernels that CPUs lack) and evaluation during training 
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 from collections.abc import Sequence
@@ -166,6 +167,7 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         logging_steps=5,
         save_steps=settings.save_steps,
         save_total_limit=2,
+        logging_nan_inf_filter=False,
         seed=recipe.seed,
         report_to=[],
         use_cpu=not torch.cuda.is_available(),
@@ -231,7 +233,11 @@ def train_to_end(
 
     Returns:
         The kept log entries, and whether an earlier run was gone on with.
+
+    Raises:
+        DataError: The loss or its gradient is no longer a number; no model is kept.
     """
+    trainer.add_callback(_finite_or_stop())
     last = last_checkpoint(checkpoints)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     trainer.save_model(str(out / "model"))
@@ -241,6 +247,22 @@ def train_to_end(
         write_json(out / "log.json", history)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return history, last is not None
+
+
+def _finite_or_stop() -> Any:
+    """What stops a training whose weights are lost; transformers shows such a loss as zero and goes on."""
+    from transformers import TrainerCallback
+
+    class FiniteOrStop(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            lost = [name for name in ("loss", "grad_norm") if not math.isfinite((logs or {}).get(name, 0.0))]
+            if lost:
+                raise DataError(
+                    f"step {state.global_step}: {' and '.join(lost)} not a number; nothing was kept of this stage. "
+                    f"Remove {args.output_dir} and try a lower learning_rate, or bf16 = false"
+                )
+
+    return FiniteOrStop()
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -178,6 +178,16 @@ def test_the_weight_of_the_finding_reaches_the_loss(tiny: Path, policy: Policy, 
     assert entry["loss"] == pytest.approx(FIRST_LOSS * (learnt + 49) / learnt, rel=0.02)
 
 
+def test_a_training_whose_weights_are_lost_stops_with_an_error(
+    tiny: Path, policy: Policy, tmp_path: Path
+) -> None:
+    """The trainer itself would report a loss of zero and save the model."""
+    made = recipe(tiny, tmp_path, max_steps=5, learning_rate=1e38)
+    with pytest.raises(DataError, match=r"step 5: .*not a number"):
+        train(made, [example(f"Question {n}?") for n in range(6)], policy, tmp_path / "sft")
+    assert not (tmp_path / "sft" / "model").exists()
+
+
 def test_full_fine_tuning_leaves_a_checkpoint(tiny: Path, policy: Policy, tmp_path: Path) -> None:
     """Without a LoRA table, all weights are trained, and the loss falls."""
     made = recipe(tiny, tmp_path, lora=None, max_steps=10, learning_rate=1e-2)
