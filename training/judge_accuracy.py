@@ -44,7 +44,7 @@ def draw(rows: Sequence[Labelled], sample: int | None, seed: int) -> list[Labell
 def read_label(text: str, labels: Mapping[str, str]) -> tuple[str | None, str]:
     """The label that a reply begins with, or None and why there is none.
 
-    >>> read_label("**Yes**, it does.", PROPOSITION_LABELS)
+    >>> read_label("**Yes**, it does.", {"yes": "yes", "no": "no"})
     ('yes', '')
     """
     if not text.strip():
