@@ -258,8 +258,8 @@ def _finite_or_stop() -> Any:
             lost = [name for name in ("loss", "grad_norm") if not math.isfinite((logs or {}).get(name, 0.0))]
             if lost:
                 raise DataError(
-                    f"step {state.global_step}: {' and '.join(lost)} not a number; nothing was kept of this stage. "
-                    f"Remove {args.output_dir} and try a lower learning_rate, or bf16 = false"
+                    f"step {state.global_step}: {' and '.join(lost)} not a number, so nothing is kept. "
+                    f"Remove {args.output_dir}; try a lower learning_rate, or bf16 = false"
                 )
 
     return FiniteOrStop()
