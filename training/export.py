@@ -16,7 +16,7 @@ import orjson
 
 from guard.policy.model import Policy
 from training.errors import DataError
-from training.files import file_digest, manifest_path, write_json
+from training.files import manifest_path, write_json
 from training.recipe import Recipe
 
 STAGE_MODELS = ("rl", "sft")
@@ -89,19 +89,11 @@ def card(recipe: Recipe, policy: Policy, stage: str) -> dict[str, Any]:
         "policy_digest": trained.get("policy_digest", policy.digest),
         "sections": trained.get("sections") or {s.id: s.digest for s in policy.sections},
         "seed": recipe.seed,
-        "recipe": _settings(recipe),
+        "recipe": recipe.model_dump(mode="json", include=_CARD_SETTINGS, exclude_none=True),
         "data": {name: facts for name, facts in manifests.items() if facts is not None},
         "metrics": orjson.loads(report.read_bytes()) if report.exists() else {},
         "notes": list(recipe.export.notes),
     }
-
-
-def _settings(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's settings; an adapter that training went on from by its digest, not by its path."""
-    settings = recipe.model_dump(mode="json", include=_CARD_SETTINGS, exclude_none=True)
-    start = Path(recipe.sft.start) / "adapter_model.safetensors" if recipe.sft.start else None
-    settings["sft"]["start"] = file_digest(start) if start and start.exists() else ""
-    return settings
 
 
 def _manifest(recipe: Recipe, stage: str) -> dict[str, Any] | None:

@@ -38,16 +38,16 @@ class LocalModel:
 
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left")
-            self.model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+            model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
         except (OSError, ValueError) as error:
             raise DataError(f"model {path!r} cannot be loaded: {error}") from error
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model.to(self.device)
+        model = model.to(self.device)
         if adapter is not None:
             from peft import PeftModel
 
-            self.model = PeftModel.from_pretrained(self.model, adapter).merge_and_unload()
-        self.model.to(torch.bfloat16).eval()
+            model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        self.model: Any = model.to(torch.bfloat16).eval()
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
 

@@ -170,8 +170,6 @@ class Sft(_Settings):
     """The sft stage."""
 
     lora: Lora | None = None
-    start: str = ""
-    """An adapter of an earlier run to go on from, of the shape that ``lora`` names."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     epochs: Annotated[float, Field(gt=0)] = 3.0
     max_steps: int = -1
@@ -191,8 +189,6 @@ class Sft(_Settings):
     capability: Capability | None = None
     repeat: dict[str, Count] = {}
     """How many times rows of a source are seen in one epoch; 1 where not listed."""
-    answered_only: bool = False
-    """Rows that teach the thinking alone are left out."""
 
 
 class Rl(_Settings):

@@ -92,7 +92,7 @@ def rows_to_train(recipe: Recipe, examples: Sequence[Example]) -> list[Example]:
     """
     rows: list[Example] = []
     for example in examples:
-        if example.split == "train" and (example.answer or not recipe.sft.answered_only):
+        if example.split == "train":
             rows.extend([example] * recipe.sft.repeat.get(example.source, 1))
     if not rows:
         raise DataError("no training rows; what did the filter drop?")
@@ -116,7 +116,6 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
     """
     import torch
     from datasets import Dataset
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
@@ -174,15 +173,13 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
     )
-    if settings.start:
-        model = PeftModel.from_pretrained(model, settings.start, is_trainable=True)
     trainer = SFTTrainer(
         model=model,
         args=arguments,
         data_collator=WeightedCollator(tokenizer.pad_token_id),
         train_dataset=dataset,
         processing_class=tokenizer,
-        peft_config=None if settings.start else new_adapter(settings),
+        peft_config=new_adapter(settings),
     )
     use_compact_head(trainer.model)
     use_token_weights(trainer.model)

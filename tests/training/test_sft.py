@@ -144,13 +144,6 @@ def test_only_training_rows_are_trained_on(tiny: Path, tmp_path: Path) -> None:
         rows_to_train(made, rows[1:])
 
 
-def test_rows_that_teach_the_thinking_alone_can_be_left_out(tiny: Path, tmp_path: Path) -> None:
-    """For a last stage that is about answers."""
-    rows = [example("a"), example("b", answer="")]
-    made = recipe(tiny, tmp_path, answered_only=True)
-    assert [row.messages[0].content for row in rows_to_train(made, rows)] == ["a"]
-
-
 def test_the_loss_curve_is_pinned(tiny: Path, policy: Policy, tmp_path: Path, capsys: Any) -> None:
     """The tiny model starts where a random one must and leaves an adapter; the mask is printed once."""
     made = recipe(tiny, tmp_path)
@@ -208,18 +201,6 @@ def test_layers_below_the_first_adapted_one_keep_the_weights_of_the_base(
 
 
 @pytest.mark.slow
-def test_training_goes_on_from_an_earlier_adapter(tiny: Path, policy: Policy, tmp_path: Path) -> None:
-    """What one run learnt, the next begins with."""
-    rows = [example("Question?")] * 4
-    first = recipe(tiny, tmp_path, max_steps=20, learning_rate=1e-2)
-    learnt = train(first, rows, policy, tmp_path / "first")
-    second = recipe(tiny, tmp_path, max_steps=5, learning_rate=1e-6, start=str(tmp_path / "first" / "model"))
-    train(second, rows, policy, tmp_path / "second")
-    begun = json.loads((tmp_path / "second" / "log.json").read_text())
-    assert begun[0]["loss"] == pytest.approx(float(learnt["loss"][0]), abs=0.05)
-    assert begun[0]["loss"] < FIRST_LOSS - 0.1
-
-
 def test_half_written_checkpoints_are_not_resumed(tmp_path: Path) -> None:
     """The newest whole one counts."""
     for name in ("checkpoint-5", "checkpoint-20", "checkpoint-30"):
