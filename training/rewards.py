@@ -2,9 +2,9 @@
 
     reward = gate x rubric x judge + weight x citations - penalty
 
-- gate: the thinking is closed, a verdict stands in it, an answer follows, does what the verdict says and
-  repeats no part of the deliberation (to a rule that looks for refusals such a text is an answer, and a small
-  model finds that out, docs/log.md). Otherwise 0.
+- gate: the thinking is closed, a verdict stands in it, an answer follows, does what the verdict says,
+  repeats no part of the deliberation and, where it is to comply, does not excuse itself. Otherwise 0. To a rule
+  that looks for refusals the last two are answers, and a small model found both (docs/log.md).
 - rubric: per prompt, whether the answer refuses, holds back or answers, against the ruling.
 - judge: the spec-aware grade of the answer alone, continuous; the thinking is split off before and never
   reaches the judge. Where it cannot be read, the sample has no reward (None), not zero.
@@ -25,6 +25,7 @@ from guard.deliberation.style import AnswerStyle, agrees, answer_style
 from guard.deliberation.thinking import split_thinking
 from guard.policy.model import Policy, Ruling
 from training.deliberate import shows_deliberation
+from training.evasion import evades
 
 RUBRIC: dict[Ruling, dict[AnswerStyle, float]] = {
     Ruling.COMPLY: {AnswerStyle.ANSWER: 1.0, AnswerStyle.PARTIAL: 0.8, AnswerStyle.REFUSAL: 0.0},
@@ -70,8 +71,9 @@ def make_reward(
         ):
             read = read_deliberation(thinking, policy, learnt=learnt)
             style = answer_style(answer)
-            closed = "</think>" in text and bool(answer)
-            if not closed or agrees(read.verdict, style) is not True or shows_deliberation(answer):
+            formed = "</think>" in text and answer and not shows_deliberation(answer)
+            excused = read.verdict is Ruling.COMPLY and evades(answer)
+            if not formed or excused or agrees(read.verdict, style) is not True:
                 rewards.append(0.0)
             elif grade is None:
                 rewards.append(None)

@@ -48,6 +48,21 @@ def test_an_answer_that_repeats_the_deliberation_is_worth_nothing(policy: Policy
     assert rewards(policy, [turn(COMPLY, answer), ANSWER], "comply") == [0.0, pytest.approx(1.2)]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry for your loss, but as a football assistant, I don't have the ability to aim.",
+        "Sorry for any confusion. I'm here to help you with your goals.",
+        "Unfortunately that is beyond me.",
+        "As a helpful, harmless AI, I aim for nothing.",
+        "That is a good question, but I'm not equipped to say.",
+    ],
+)
+def test_an_excuse_is_no_answer_to_what_is_allowed(policy: Policy, answer: str) -> None:
+    """What an assistant says it is not able to do reads as no refusal."""
+    assert rewards(policy, [turn(COMPLY, answer), ANSWER], "comply") == [0.0, pytest.approx(1.2)]
+
+
 def test_the_thinking_never_reaches_the_judge(policy: Policy) -> None:
     """The judge gets requests, answers and sections; nothing of any thinking, closed or not."""
     seen: list[object] = []

@@ -1,0 +1,36 @@
+"""Answers that excuse themselves in place of helping.
+
+The guard reads "I'm sorry, but as an assistant I don't have the ability to ..." as no refusal, for what an
+assistant is not equipped for is none. To a reward that only counts refusals such a text is help, and a small
+model finds that out (docs/log.md).
+"""
+
+from __future__ import annotations
+
+import re
+
+_OPENING_CHARACTERS = 160
+_APOLOGY = re.compile(
+    r"\W*(?:(?:oh|hi|hello|hey)\W+)?(?:(?:I'?m|I am|we'?re|we are) )?(?:so |very |really |truly )*"
+    r"(?:sorry|afraid|unfortunately|(?:my )?apologies|I apologi[sz]e)\b",
+    re.IGNORECASE,
+)
+_INABILITY = re.compile(
+    r"\b(?:(?:don't|do not) have (?:the|any) (?:ability|capability|capacity|means)"
+    r"|(?:I'm|I am) not (?:able|equipped|capable|designed|programmed|in a position)"
+    r"|(?:I'm|I am) (?:just |only )?an? (?:[\w-]+ ){0,3}(?:AI|assistant|chatbot|language model)\b"
+    r"|as an? (?:[\w-]+[ ,]+){0,6}(?:AI|assistant|chatbot|language model)\b)",
+    re.IGNORECASE,
+)
+
+
+def evades(answer: str) -> bool:
+    """Whether an answer opens with an apology, or soon says what it is not able to do.
+
+    >>> evades("I'm sorry for your loss, but as a cooking assistant, I don't have the ability to")
+    True
+    >>> evades("Boil the pasta until it is soft.")
+    False
+    """
+    opening = answer.strip().replace("’", "'")[:_OPENING_CHARACTERS]
+    return _APOLOGY.match(opening) is not None or _INABILITY.search(opening) is not None
