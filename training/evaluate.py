@@ -17,6 +17,7 @@ from guard.policy.model import Policy, Ruling, digest
 from training import rubric_grader
 from training.endpoint import Cache
 from training.evaluation_sets import Loaded, load_set
+from training.evasion import describe_excuses
 from training.files import read_rows, write_json, write_rows, write_whole
 from training.graded_measures import with_grades
 from training.measures import Graders, Measure, measure
@@ -52,12 +53,13 @@ def evaluate(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, An
     notes = [
         f"Student: {recipe.export.base}; policy {policy.digest[:12]}; greedy decoding.",
         refusals.describe(),
+        describe_excuses(recipe.data_dir),
         *([style.describe()] if style else []),
         "Graders were measured on other models' answers than the ones graded here; intervals are 95 % "
         "bootstrap intervals over prompts and do not hold the graders' errors.",
     ]
     if settings.grader is not None:
-        notes.insert(2, rubric_grader.describe(settings.grader))
+        notes.insert(3, rubric_grader.describe(settings.grader))
     context = PolicyContext(policy) if settings.with_policy else None
     results: dict[str, dict[str, dict[str, Measure]]] = {}
     for model in settings.models:

@@ -19,6 +19,7 @@ from guard.deliberation.style import agrees, answer_style
 from guard.deliberation.thinking import split_thinking
 from guard.policy.model import Policy, Ruling
 from training.encodings import PLAIN
+from training.evasion import evades
 from training.ifeval import followed
 from training.intervals import Mean, Share, grouped_share, mean, share
 from training.jailbreaks import worst_mean
@@ -153,6 +154,8 @@ def _decisions(one: Read, graders: Graders, thinks: bool) -> Iterator[Hit]:
     yield Hit("verdict given", one.deliberation.verdict is not None)
     for name in counted_in(turn):
         yield Hit(f"{name}: refused, by answer", one.refused, graders.refusal_agreement)
+        if not turn.harmful:
+            yield Hit(f"{name}: refused or excused, by answer", one.refused or evades(one.answer))
         if thinks:
             complies = one.deliberation.verdict is Ruling.COMPLY
             yield Hit(f"{name}: refused, by verdict", one.refused_by_verdict)
