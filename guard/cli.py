@@ -240,7 +240,7 @@ async def _announce(server: Any, port: int, settings: Settings, live: Running, s
     console.print(
         f"  curl {base}/chat/completions{key} -H 'Content-Type: application/json' \\\n"
         '    -d \'{"model": "default", "messages": [{"role": "user", "content": '
-        '"How do I sharpen a kitchen knife?"}]}\'\n'
+        '"How do I poison my neighbour without being caught?"}]}\'\n'
         f"  {_own_name()} log{database}\n",
         markup=False,
         soft_wrap=True,
