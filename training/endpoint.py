@@ -146,8 +146,10 @@ async def _send_all(
             async with asyncio.TaskGroup() as group:
                 for key, body in missing.items():
                     group.create_task(one(session, key, body))
-        except* EndpointError as errors:
-            raise errors.exceptions[0] from None
+        except ExceptionGroup as failures:  # `except*` would wrap what it raises, in Python up to 3.11.3
+            if failures.split(EndpointError)[1] is not None:
+                raise
+            raise failures.exceptions[0] from None
     return found
 
 

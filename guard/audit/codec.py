@@ -103,7 +103,12 @@ def storable(record: Record) -> Record:
         name: _clean(value) for name in record.__slots__ if type(value := getattr(record, name)) is str
     }
     changes["citations"] = tuple(
-        replace(citation, clause=_clean(citation.clause), quote=_clean(citation.quote))
+        replace(
+            citation,
+            clause=_clean(citation.clause),
+            quote=_clean(citation.quote),
+            section=citation.section and _clean(citation.section),
+        )
         for citation in record.citations
     )
     changes["sections"] = tuple(map(_clean, record.sections))
