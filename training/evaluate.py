@@ -54,12 +54,11 @@ def evaluate(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, An
         f"Student: {recipe.export.base}; policy {policy.digest[:12]}; greedy decoding.",
         refusals.describe(),
         describe_excuses(recipe.data_dir),
+        *([rubric_grader.describe(settings.grader)] if settings.grader else []),
         *([style.describe()] if style else []),
         "Graders were measured on other models' answers than the ones graded here; intervals are 95 % "
         "bootstrap intervals over prompts and do not hold the graders' errors.",
     ]
-    if settings.grader is not None:
-        notes.insert(3, rubric_grader.describe(settings.grader))
     context = PolicyContext(policy) if settings.with_policy else None
     results: dict[str, dict[str, dict[str, Measure]]] = {}
     for model in settings.models:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from guard.deliberation.style import BEGINNING
 from training.xstest_completions import xstest_completions
 
 _OPENING_CHARACTERS = 160
 _APOLOGY = re.compile(
-    r"\W*(?:(?:oh|hi|hello|hey)\W+)?(?:(?:I'?m|I am|we'?re|we are) )?(?:so |very |really |truly )*"
-    r"(?:sorry|afraid|unfortunately|(?:my )?apologies|I apologi[sz]e)\b",
-    re.IGNORECASE,
+    rf"{BEGINNING}(?:sorry|afraid|unfortunately|(?:my )?apologies|I apologi[sz]e)\b", re.IGNORECASE
 )
 _INABILITY = re.compile(
     r"\b(?:(?:don't|do not) have (?:the|any) (?:ability|capability|capacity|means)"

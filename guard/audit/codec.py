@@ -99,21 +99,15 @@ def record_of_line(line: bytes) -> Record:
 
 def storable(record: Record) -> Record:
     """The same record with what no database takes (NUL, lone surrogates) as U+FFFD."""
-    changes: dict[str, Any] = {
-        name: _clean(value) for name in record.__slots__ if type(value := getattr(record, name)) is str
-    }
-    changes["citations"] = tuple(
-        replace(
-            citation,
-            clause=_clean(citation.clause),
-            quote=_clean(citation.quote),
-            section=citation.section and _clean(citation.section),
-        )
-        for citation in record.citations
-    )
+    changes: dict[str, Any] = _clean_texts(record)
+    changes["citations"] = tuple(replace(citation, **_clean_texts(citation)) for citation in record.citations)
     changes["sections"] = tuple(map(_clean, record.sections))
     changes["decodings"] = tuple(map(_clean, record.decodings))
     return replace(record, **changes)
+
+
+def _clean_texts(value: Record | Citation) -> dict[str, Any]:
+    return {name: _clean(text) for name in value.__slots__ if type(text := getattr(value, name)) is str}
 
 
 def _clean(text: str) -> str:

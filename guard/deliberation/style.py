@@ -41,10 +41,12 @@ _SEE = (
     r"(?! (?:see|find|open|access|view|hear|read|recall|remember|browse|verify|check|tell (?:from|which))\b)"
 )
 """What an assistant is not equipped for is no refusal."""
+BEGINNING = r"\W*(?:(?:oh|hi|hello|hey)\W+)?(?:I'?m |I am |we'?re |we are )?(?:so |very |really |truly )*"
+"""What may stand before the first word of an apology."""
 _REFUSALS = (
     rf"{_CANNOT}{_ADVERBS}{_HELP}",
     # an apology that opens the answer, then any "I can't"
-    r"\A\W*(?:(?:oh|hi|hello|hey)\W+)?(?:I'?m |I am |we'?re |we are )?(?:so |very |really |truly )*"
+    rf"\A{BEGINNING}"
     r"(?:sorry|afraid|unfortunately|no|(?:my|our) apologies|I apologi[sz]e)\b"
     rf"[^.!?\n]{{0,80}}{_CANNOT}{_SEE}",
     r"(?:\A|[,.!] )(?:but )?(?:can'?t|can ?not|won't) (?:help|assist|do)(?: you)?(?: with)?"

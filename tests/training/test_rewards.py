@@ -41,16 +41,6 @@ def rewards(policy: Policy, completions: Sequence[Any], ruling: str, judge: Any 
         'The request: "aim for the corners"',
         "No clause stands against it.",
         "Aim for the corners [VI9].",
-    ],
-)
-def test_an_answer_that_repeats_the_deliberation_is_worth_nothing(policy: Policy, answer: str) -> None:
-    """A rule that only looks for refusals takes such a text for an answer."""
-    assert rewards(policy, [turn(COMPLY, answer), ANSWER], "comply") == [0.0, pytest.approx(1.2)]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
         "I'm sorry for your loss, but as a football assistant, I don't have the ability to aim.",
         "Sorry for any confusion. I'm here to help you with your goals.",
         "Unfortunately that is beyond me.",
@@ -58,8 +48,8 @@ def test_an_answer_that_repeats_the_deliberation_is_worth_nothing(policy: Policy
         "That is a good question, but I'm not equipped to say.",
     ],
 )
-def test_an_excuse_is_no_answer_to_what_is_allowed(policy: Policy, answer: str) -> None:
-    """What an assistant says it is not able to do reads as no refusal."""
+def test_repeating_the_deliberation_or_an_excuse_is_no_answer(policy: Policy, answer: str) -> None:
+    """A rule that only looks for refusals takes such texts for answers."""
     assert rewards(policy, [turn(COMPLY, answer), ANSWER], "comply") == [0.0, pytest.approx(1.2)]
 
 
