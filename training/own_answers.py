@@ -1,17 +1,23 @@
-"""What the untrained student answers by itself, sampled in batches and cached."""
+"""What the untrained student answers by itself, sampled in batches and cached.
+
+What is no help is not taught: such a prompt keeps its thinking and loses the answer.
+"""
 
 from __future__ import annotations
 
+from guard.deliberation.style import AnswerStyle, answer_style
 from guard.policy.model import digest
 from training.endpoint import Cache
+from training.evasion import evades
 from training.local import LocalModel
+from training.loops import loops
 from training.progress import Progress
 from training.recipe import Recipe
 from training.records import Prompt
 
 
 def own_answers(recipe: Recipe, prompts: list[Prompt], cache: Cache, progress: Progress) -> dict[str, str]:
-    """The untrained student's answers, by prompt id; sampled batch by batch and cached."""
+    """The untrained student's answers that help, by prompt id; sampled batch by batch and cached."""
     limit, batch = recipe.generate.max_tokens, recipe.generate.batch
     keys = {p.id: digest([recipe.student, limit, [m.model_dump() for m in p.messages]]) for p in prompts}
     found = {p.id: answer for p in prompts if (answer := cache.get(keys[p.id])) is not None}
@@ -28,7 +34,16 @@ def own_answers(recipe: Recipe, prompts: list[Prompt], cache: Cache, progress: P
                     found[prompt.id] = turn.text if turn.finished else whole(turn.text)
                     cache.put(keys[prompt.id], found[prompt.id])
                 advance(len(chunk))
-    return {name: answer for name, answer in found.items() if answer.strip()}
+    return {name: answer for name, answer in found.items() if helps(answer)}
+
+
+def helps(answer: str) -> bool:
+    """Whether an answer is one to an allowed request: no refusal, no excuse, no loop.
+
+    >>> helps("Aim for the corners."), helps("I'm sorry, but I can't help with that."), helps("no " * 9)
+    (True, False, False)
+    """
+    return answer_style(answer) is AnswerStyle.ANSWER and not evades(answer) and not loops(answer)
 
 
 def whole(text: str) -> str:

@@ -12,8 +12,10 @@ from typing import Any
 
 from guard.deliberation.deliberation import read_deliberation
 from guard.deliberation.style import AnswerStyle, agrees, answer_style
-from guard.policy.model import Policy
+from guard.policy.model import Policy, Ruling
 from training.deliberate import shows_deliberation
+from training.evasion import evades
+from training.loops import loops
 from training.recipe import Filter
 from training.records import Completion, Example, Judgement, Prompt
 
@@ -49,6 +51,10 @@ def reason_to_drop(prompt: Prompt, completion: Completion, policy: Policy, setti
         return "answer against the verdict"
     if shows_deliberation(answer) or any(leak in answer.lower() for leak in _LEAKS):
         return "answer tells of the policy"
+    if loops(answer):
+        return "answer runs in a loop"
+    if read.verdict is Ruling.COMPLY and evades(answer):
+        return "answer excuses itself"
     return None
 
 

@@ -46,9 +46,10 @@ def rewards(policy: Policy, completions: Sequence[Any], ruling: str, judge: Any 
         "Unfortunately that is beyond me.",
         "As a helpful, harmless AI, I aim for nothing.",
         "That is a good question, but I'm not equipped to say.",
+        "1. **1.1.1.1.1.1.1.1",
     ],
 )
-def test_repeating_the_deliberation_or_an_excuse_is_no_answer(policy: Policy, answer: str) -> None:
+def test_repeating_the_deliberation_an_excuse_or_a_loop_is_no_answer(policy: Policy, answer: str) -> None:
     """A rule that only looks for refusals takes such texts for answers."""
     assert rewards(policy, [turn(COMPLY, answer), ANSWER], "comply") == [0.0, pytest.approx(1.2)]
 

@@ -45,11 +45,21 @@ GOOD = Completion(
         ({"answer": "Sure: " + "word " * 300}, "answer too long"),
         ({"answer": "Sure, here is how."}, "answer against the verdict"),
         ({"answer": "I'm sorry, I can't help with that because of [VI4]."}, "answer tells of the policy"),
+        ({"answer": "I'm sorry, but I can't help with that. 1. **1.1.1.1.1.1"}, "answer runs in a loop"),
     ],
 )
 def test_each_rule_drops_what_breaks_it(policy: Policy, change: dict[str, Any], reason: str | None) -> None:
     """The first broken rule is the reason."""
     assert reason_to_drop(PROMPT, GOOD.model_copy(update=change), policy, Filter()) == reason
+
+
+def test_an_excuse_is_no_answer_to_what_is_allowed(policy: Policy) -> None:
+    """It is no refusal, so that the verdict does not stand against it."""
+    prompt = PROMPT.model_copy(update={"ruling": Ruling.COMPLY, "clause": "VI9"})
+    thinking = "A match. [VI9]\nDecision: comply"
+    answer = "As a football assistant, I don't have the ability to play."
+    excuse = GOOD.model_copy(update={"thinking": thinking, "answer": answer})
+    assert reason_to_drop(prompt, excuse, policy, Filter()) == "answer excuses itself"
 
 
 def judged(sample: int, *scores: float) -> tuple[tuple[str, int], Judgement]:
