@@ -109,6 +109,18 @@ def written_thinking(text: str, ruling: Ruling, clause: Clause | None, variant: 
     return f"{' '.join(part for part in parts if part)}\n{write_verdict(ruling)}"
 
 
+_FINDING = re.compile(rf"\A\s*(?:{'|'.join(FINDINGS.values())}):")
+
+
+def without_finding(text: str) -> str:
+    """Words of a thinking without the finding that they begin with.
+
+    >>> without_finding("Not allowed: Plan or give attack detail")
+    'Plan or give attack detail'
+    """
+    return _FINDING.sub("", text).strip()
+
+
 _FORM = re.compile(
     "|".join(
         [

@@ -31,7 +31,7 @@ from training.rubric_grader import RUBRICS, Grade
 from training.samplers import Sampler, asked_of, sampler
 from training.style_grader import load_style_grader
 
-LEAST_TOKENS = {"gsm8k": 220, "ifeval": 400}
+LEAST_TOKENS = {"gsm8k": 512, "ifeval": 400}
 """Sets whose answers need more than a decision and its reason."""
 WITH_POLICY = "+policy"
 """What a model is called with the policy in its prompt."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from guard.policy.model import Policy, Ruling
+from training.attention import avoid_cudnn_attention
 from training.compact import use_compact_head
 from training.endpoint import Cache, ask_all
 from training.errors import DataError
@@ -80,6 +81,7 @@ def reinforce(
     out = recipe.run_dir / "rl"
     if from_sft and not start.exists():
         raise DataError(f"{start} does not exist; did stage sft run?")
+    avoid_cudnn_attention()
     set_seed(recipe.seed)
     chosen = balanced(prompts, settings.steps * settings.prompts_per_step, recipe.seed)
     adapter = from_sft and (start / "adapter_config.json").exists()

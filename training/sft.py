@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from guard.policy.model import Policy
+from training.attention import avoid_cudnn_attention
 from training.capability import capability_rows
 from training.compact import IGNORED, use_compact_head
 from training.deliberate import completion_text, decision_in
@@ -121,6 +122,7 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
     from trl.trainer.sft_trainer import SFTTrainer
 
     settings = recipe.sft
+    avoid_cudnn_attention()
     set_seed(recipe.seed)
     try:
         tokenizer = AutoTokenizer.from_pretrained(recipe.student)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
 
 from guard.policy.model import Policy, Ruling
@@ -155,6 +156,13 @@ def test_the_loss_curve_is_pinned(tiny: Path, policy: Policy, tmp_path: Path, ca
     assert [entry["loss"] for entry in history] == pytest.approx([FIRST_LOSS] * len(history), abs=0.1)
     assert capsys.readouterr().out.count("⟦<think>") == 1
     assert not (tmp_path / "sft" / "checkpoints").exists()
+
+
+def test_cudnn_attention_is_not_used(tiny: Path, policy: Policy, tmp_path: Path) -> None:
+    """Its backward pass can return NaN where there is padding."""
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    train(recipe(tiny, tmp_path), [example("Question?")], policy, tmp_path / "sft")
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
 
 
 def test_the_weight_of_the_finding_reaches_the_loss(tiny: Path, policy: Policy, tmp_path: Path) -> None:
