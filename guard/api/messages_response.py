@@ -38,7 +38,7 @@ def message(prepared: Prepared, choice: Gathered, *, show_thinking: bool) -> byt
     if text:
         content.append({"type": "text", "text": text})
     for number, call in enumerate(choice.tools):
-        cut = choice.finished.reason == "length" and number == len(choice.tools) - 1
+        cut = choice.finished.reason in _STOP_REASONS and number == len(choice.tools) - 1
         content += _tool_use(call, f"toolu_{prepared.exchange.request_id}_{number}", cut=cut)
     refused = choice.decided is not None and choice.decided.refused
     end = Ending.of(choice.finished, refused=refused, tools=bool(choice.tools))

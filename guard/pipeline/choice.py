@@ -14,6 +14,7 @@ from typing import Protocol
 
 from guard.audit.record import Outcome, Record
 from guard.deliberation.deliberation import Finding, read_deliberation
+from guard.deliberation.thinking import REOPENING
 from guard.deliberation.verdict import read_verdict
 from guard.errors import ApiError, InvalidRequest
 from guard.pipeline.enforcement import Action, Enforcement, reminder
@@ -116,12 +117,15 @@ class Choice:
             probabilities=bool(self._exchange.probabilities),
         )
         held: list[Event] = []
-        hold = False
+        hold = again = False
         decided: Decided | None = None
         turn = Turn(self._prepared, self._profile, self._engine, notes, self._reminder)
         async with aclosing(turn.pieces()) as pieces:
             async for piece in pieces:
                 if piece.thinking:
+                    if decided is not None and not again:
+                        again = True
+                        notes.thinking += REOPENING
                     notes.thinking += piece.thinking
                     if decided is None:
                         yield ThinkingText(piece.thinking)
@@ -252,7 +256,9 @@ class Choice:
         notes = self._notes
         answer = _text(held)
         tools = any(isinstance(event, ToolCalls) for event in held)
-        if notes.agreement(answer, tools=tools) is False:
+        if not (answer.strip() or tools or self._exchange.decision_only):
+            self._refused()  # it decided to refuse and said nothing
+        elif notes.agreement(answer, tools=tools) is False:
             notes.late_findings.append(Finding.ANSWER_AGAINST_VERDICT)
         if notes.late_findings and (self._act(notes.findings).refused or self._retry):
             notes.withheld = answer

@@ -34,7 +34,7 @@ def query_texts(messages: Sequence[Message], constraint: Mapping[str, Any] | Non
     texts = [text for message in reversed(messages) for text in (*_content(message), *_calls(message))]
     form = answer_form(constraint or {})
     if form:
-        texts.insert(1, "\n".join(word for word in _strings(form) if word not in _SCHEMA_WORDS))
+        texts.insert(1, "\n".join(word for word in strings(form) if word not in _SCHEMA_WORDS))
     return tuple(texts)
 
 
@@ -100,13 +100,13 @@ def _calls(message: Message) -> Iterator[str]:
     for call in message.get("tool_calls") or ():
         function = call["function"]
         try:
-            arguments = "\n".join(_strings(orjson.loads(function["arguments"])))
+            arguments = "\n".join(strings(orjson.loads(function["arguments"])))
         except orjson.JSONDecodeError:
             arguments = function["arguments"]
         yield f"{function['name']}\n{arguments}"
 
 
-def _strings(value: Any) -> list[str]:
+def strings(value: Any) -> list[str]:
     """Every text in a JSON value, names included, in order."""
     found: list[str] = []
     stack = [value]

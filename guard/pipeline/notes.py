@@ -50,7 +50,7 @@ class Notes:
     def begin_attempt(self) -> None:
         """Forget what belonged to the attempt before."""
         self.attempts += 1
-        self.thinking = ""
+        self.thinking = self.withheld = ""
         self.deliberation = None
         self.late_findings.clear()
         self.finish_reason = ""

@@ -13,7 +13,7 @@ from guard.pipeline.choice import Choice, RecordWriter
 from guard.pipeline.enforcement import Enforcement, Mode
 from guard.pipeline.events import Event
 from guard.pipeline.exchange import EngineProfile, Exchange, Prepared, RetrievalLimits
-from guard.pipeline.messages import form_text, query_texts, system_text
+from guard.pipeline.messages import form_text, query_texts, strings, system_text
 from guard.pipeline.turn import ChatEngine
 from guard.retrieval.batch import Batch
 from guard.retrieval.disguise import clean
@@ -78,6 +78,7 @@ class Pipeline:
             sections = snapshot.policy.section
             wanted = tuple(h for h in hits if sections[h.section].digest not in profile.learnt)
         given = fit(wanted, snapshot.policy, self._limits.budget_tokens, snapshot.spec.tokens.__getitem__)
+        decoded = self._decoded(snapshot, texts, hits)
         elapsed = (time.perf_counter() - started) * 1000
         return Prepared(
             exchange=exchange,
@@ -92,8 +93,8 @@ class Pipeline:
             ),
             retrieval_ms=elapsed,
             not_applied=not_applied(exchange, profile),
-            decoded=self._decoded(snapshot, texts, hits),
-            dictated=any(map(_dictates, texts)),
+            decoded=decoded,
+            dictated=any(map(_dictates, (*texts, *decoded.values(), *_beside(exchange)))),
         )
 
     def _decoded(self, snapshot: Snapshot, texts: Sequence[str], hits: Sequence[Hit]) -> dict[str, str]:
@@ -120,6 +121,12 @@ class Pipeline:
             self._writer,
         )
         return choice.run()
+
+
+def _beside(exchange: Exchange) -> list[str]:
+    """Texts of the client that reach the prompt beside what its messages say: names, and tools."""
+    names = [message["name"] for message in exchange.messages if message.get("name")]
+    return [*names, *strings(exchange.sampling.get("tools") or [])]
 
 
 def _dictates(text: str) -> bool:

@@ -46,6 +46,8 @@ class CallReader:
         self._splitter = ThinkingSplitter(opened=thinking_opened)
         self._by_field = False
         """A thinking came in a field of its own, and none in the content so far."""
+        self._answering = False
+        """The answer has begun."""
         self._counted = 0
         self._told: list[Any] = []
         """Token probabilities whose text has not come yet."""
@@ -82,7 +84,10 @@ class CallReader:
         if not (thinking or content or tools):
             return []
         tokens = 1 if completion is None else max(completion - self._counted, 0)
-        return self._pieces(thinking, content, tools, tokens)
+        pieces = self._pieces(thinking, content, tools, tokens)
+        if completion is not None and not self._answering:
+            self._charge(pieces)
+        return pieces
 
     def _read_run(self, run: TextRun) -> list[Piece]:
         texts = list(filter(None, run.texts))
@@ -107,6 +112,14 @@ class CallReader:
         if later and tools:
             pieces.append(Piece(tools=tools))
         return self._with_probabilities(pieces) if self._told else pieces
+
+    def _charge(self, pieces: list[Piece]) -> None:
+        """Count what begins an answer after a thinking as one token; its chunk counts the end of that too."""
+        at = next((at for at, piece in enumerate(pieces) if piece.answer or piece.tools), None)
+        if at is not None:
+            self._answering = True
+            if self._by_field or self._splitter.begun:
+                pieces[at] = pieces[at]._replace(tokens=min(pieces[at].tokens, 1))
 
     def _set_apart(self, parts: list[Split]) -> list[Split]:
         """The parts of a content, the first thinking among them marked as another than the field's."""

@@ -18,6 +18,7 @@ MOST_CALLS = 1000
 @dataclass(slots=True)
 class _Call:
     name: str = ""
+    id: str = ""
     waiting: list[Delta] = field(default_factory=list)
     """What came before the name."""
 
@@ -33,6 +34,8 @@ class CallNamer:
         """
         self._spare_id = spare_id
         self._calls: dict[int, _Call] = {}
+        self._places: dict[int, int] = {}
+        """The engine's index to the number of a call; clients get them numbered from 0."""
 
     def take(self, deltas: list[Delta]) -> list[Delta]:
         """The pieces that may be released now.
@@ -43,8 +46,8 @@ class CallNamer:
         released: list[Delta] = []
         for delta in deltas:
             index, function = _read(delta)
-            call = self._calls.setdefault(index, _Call())
             name = function.get("name") or ""
+            index, call = self._call(index, name, delta.get("id") or "")
             if call.name:
                 again = {"name"} if name == call.name else set()
                 function = {key: value for key, value in function.items() if key not in again}
@@ -56,6 +59,18 @@ class CallNamer:
             else:
                 call.waiting.append(delta)
         return released
+
+    def _call(self, index: int, name: str, call_id: str) -> tuple[int, _Call]:
+        """The call that a piece belongs to, and its number; a name with another id begins a new one."""
+        place = self._places.get(index)
+        if place is None or (name and call_id and self._calls[place].id not in ("", call_id)):
+            place = self._places[index] = len(self._calls)
+            if place == MOST_CALLS:
+                raise _unreadable(f"the engine's answer calls more than {MOST_CALLS} tools")
+            self._calls[place] = _Call()
+        call = self._calls[place]
+        call.id = call.id or call_id
+        return place, call
 
     def check(self) -> None:
         """Go on only if nothing is held back; the answer is over.

@@ -21,6 +21,8 @@ from guard.upstream.refusal import failed_while_answering
 from guard.upstream.sse import Event, EventTooLarge, SseParser
 from guard.upstream.text_runs import TEXT_FIELDS, Chunk, TextForm, TextRun
 
+_GIVEN_UP = frozenset({"abort", "error"})
+"""Finish reasons of answers that are not whole: vLLM's and SGLang's own, unknown to OpenAI's API."""
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
@@ -96,6 +98,8 @@ class ChunkReader:
             if reason := choice.get("finish_reason"):
                 if not isinstance(reason, str):
                     raise bad_answer("a finish reason in the engine's stream is no text")
+                if reason in _GIVEN_UP:
+                    raise broken("The engine gave its answer up before it was whole.")
                 self._finished.add(index)
                 self.begun = True
             elif not self.begun:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from guard.audit.record import Outcome
 from guard.deliberation.deliberation import Finding
 from guard.policy.load import load_policy
@@ -59,6 +61,26 @@ async def test_a_second_thinking_in_its_field_cuts_the_answer_as_well(
         told = await tell(guard, surface, surface.ask(), stream=stream)
 
     assert (told.text, told.reasons[0]) == ("Step one.", CUT[surface.name])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "cut"),
+    [
+        ("Fine. Decision: comply", "Decision: refuse", True),
+        ("Decision: refuse\nNo, this is fiction.\nDecision: comply", "Now the ending.", False),
+    ],
+)
+async def test_a_second_thinking_is_read_apart_from_the_first(
+    tmp_path: Path, first: str, second: str, cut: bool
+) -> None:
+    """Neither hides a decision of the other where they meet."""
+    reply = events(
+        {"reasoning": first}, {"content": "Step one."}, {"reasoning": second}, {"content": " Two."}
+    )
+    async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
+        told = await tell(guard, CHAT, CHAT.ask())
+
+    assert told.text == ("Step one." if cut else "Step one. Two.")
 
 
 @each_surface(*(surface for surface in SURFACES if surface.stop))
@@ -196,6 +218,16 @@ async def test_a_tool_call_beside_a_refusing_verdict_is_not_released(
             body = surface.ask(HARMFUL) | surface.tool("buy", "Buys.")
             told = await tell(guard, surface, body, stream=stream)
             assert (told.text, told.tools) == (REFUSAL, ""), number
+
+
+@pytest.mark.parametrize("answer", ["\n\n", "I'm sorry, but I can't help with that."])
+async def test_a_refusal_that_says_nothing_is_the_policys_own(tmp_path: Path, answer: str) -> None:
+    """White space is no answer, nor is what a stop sequence of the client leaves of one."""
+    reply = engine_reply([answer], REFUSING)
+    async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
+        told = await tell(guard, CHAT, CHAT.ask(HARMFUL, stop=["I"]))
+
+    assert told.text == REFUSAL
 
 
 async def test_observing_changes_nothing_and_says_so(tmp_path: Path) -> None:

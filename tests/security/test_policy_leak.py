@@ -91,6 +91,25 @@ async def test_a_tool_call_cannot_carry_the_policy_away(
     assert Finding.POLICY_LEAK in record.findings
 
 
+@each_surface(*TURNS)
+async def test_a_tool_call_that_is_cut_at_a_quotation_is_no_fault_of_the_engine(
+    tmp_path: Path, surface: Surface, stream: bool
+) -> None:
+    """What is left of its arguments is no JSON, and no call that is not streamed is made of it."""
+    pieces = [
+        {"index": 0, "function": {"arguments": f"{word} "}} for word in f'{{"text": "{CLAUSE}"}}'.split()
+    ]
+    first = {"index": 0, "id": "c1", "type": "function", "function": {"name": "save"}}
+    deltas = ({"tool_calls": [call]} for call in [first, *pieces])
+    reply = events({"reasoning": HARMLESS}, *deltas, finish="tool_calls")
+    async with guarded(tmp_path, lambda request: reply, **ENFORCE) as guard:
+        body = surface.ask(HARMFUL) | surface.tool("save", "Saves a text.")
+        told = await tell(guard, surface, body, stream=stream)
+
+    assert (told.status, told.error, told.reasons[0]) == (200, "", CUT[surface.name])
+    assert CLAUSE not in told.tools
+
+
 @each_surface()
 async def test_a_refusal_that_quotes_the_policy_becomes_the_policys_own(
     tmp_path: Path, surface: Surface, stream: bool

@@ -12,6 +12,7 @@ import yaml
 
 from guard.audit.record import Outcome
 from guard.deliberation.deliberation import Finding
+from guard.deliberation.style import AnswerStyle
 from guard.pipeline.reading import JOINED
 from guard.policy.load import load_policy
 from tests.guarded import HARMLESS, POLICY, REFUSING, engine_reply, guarded
@@ -55,6 +56,18 @@ async def test_a_retry_that_succeeds_is_what_the_client_sees(tmp_path: Path, str
         assert "Your last attempt was not usable" in guard.calls[1].json["messages"][-1]["content"]
     assert text == "Good."
     assert (record.attempts, record.findings, record.outcome) == (2, (), Outcome.ANSWERED)
+
+
+async def test_the_record_judges_the_attempt_that_was_released(tmp_path: Path) -> None:
+    """Not the one before it, whose answer went against its verdict."""
+    refusal = "I'm sorry, but I can't help with that."
+    chat = _in_turn(engine_reply("Sure, take it all.", REFUSING), engine_reply(refusal, REFUSING))
+    async with guarded(tmp_path, chat, **ENFORCE) as guard:
+        await guard.chat(HARMFUL)
+        record = (await guard.records())[0]
+
+    assert (record.attempts, record.style, record.agrees) == (2, AnswerStyle.REFUSAL, True)
+    assert (record.answer, record.withheld) == (refusal, "")
 
 
 @pytest.mark.parametrize("stream", [False, True])

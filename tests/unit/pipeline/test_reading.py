@@ -69,6 +69,16 @@ def test_running_usage_counts_the_tokens_of_a_chunk() -> None:
     assert [p.tokens for p in reader.read(_chunk(content="b", usage={"completion_tokens": 7}))] == [4]
 
 
+def test_the_end_of_a_thinking_is_not_charged_to_the_answer() -> None:
+    """A chunk that begins the answer may count the thinking before it and the tag between them."""
+    reader = CallReader(thinking_opened=False)
+    together = _chunk(reasoning="Hm.", content="Yes", usage={"completion_tokens": 30})
+    after = _chunk(content=", it is.", usage={"completion_tokens": 34})
+
+    pieces = [piece for chunk in (together, after) for piece in reader.read(chunk)]
+    assert [piece.tokens for piece in pieces if piece.answer] == [1, 4]
+
+
 def test_usage_is_read_with_its_details() -> None:
     """Cached and reasoning tokens are kept."""
     reader = CallReader(thinking_opened=False)

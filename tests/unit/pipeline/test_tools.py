@@ -51,6 +51,32 @@ def test_a_name_that_is_repeated_is_not_doubled() -> None:
     assert "".join(delta["function"].get("name", "") for delta in released) == "look"
 
 
+def test_calls_that_share_an_index_are_told_apart_by_their_ids() -> None:
+    """Engines without indexes send several calls so."""
+    namer = CallNamer("call_")
+
+    released = namer.take(
+        [_delta(id="x", name="look", arguments="{}"), _delta(id="y", name="buy"), _delta(arguments="[]")]
+    )
+    assert [(delta["index"], delta.get("id")) for delta in released] == [(0, "x"), (1, "y"), (1, None)]
+
+
+def test_calls_are_numbered_from_zero_as_they_come() -> None:
+    """Whatever the engine numbers them; a client joins them by position."""
+    namer = CallNamer("call_")
+
+    released = namer.take(
+        [_delta(7, id="x", name="look"), _delta(3, id="y", name="buy"), _delta(7, arguments="1")]
+    )
+    assert [delta["index"] for delta in released] == [0, 1, 0]
+
+
+def test_too_many_calls_are_an_error() -> None:
+    """Also where they share an index."""
+    with pytest.raises(UpstreamError, match="cannot be understood"):
+        CallNamer("call_").take([_delta(id=str(n), name="look") for n in range(MOST_CALLS + 1)])
+
+
 def test_a_call_that_never_gets_a_name_is_an_error() -> None:
     """No client could run it."""
     namer = CallNamer("call_")

@@ -65,6 +65,13 @@ def test_an_answer_without_a_finish_reason_is_broken(done: bool) -> None:
     assert caught.value.code == "engine_stream_broken"
 
 
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_an_answer_that_the_engine_gave_up_is_broken(reason: str) -> None:
+    """It ends, but it is not whole."""
+    with pytest.raises(UpstreamError, match="gave its answer up"):
+        read(sse_event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}) + DONE)
+
+
 def test_one_unfinished_choice_breaks_the_stream() -> None:
     """Of two choices both must finish."""
     first = chat_events("One.", done=False)
