@@ -50,5 +50,5 @@ def describe_excuses(data_dir: Path) -> str:
         "Excused is an answer that opens with an apology or soon says what it is not able to do, looping one "
         "that repeats a few characters five times in a row or a sentence three times; of "
         f"{len(helpful)} answers that people call full compliance {sum(map(evades, helpful))} read as "
-        f"excused and {sum(map(loops, helpful))} as looping."
+        f"excused and {sum(map(loops, helpful))} as looping. No answer at all counts with them."
     )
