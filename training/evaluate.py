@@ -2,8 +2,8 @@
 
 Each prompt is sent as a client would send it; where the recipe asks for the 2 x 2, once more with the
 retrieved policy before it. Every turn is kept in ``evaluation/<model>/<set>.jsonl``; a set that was done
-with the same model is not asked again. A grader endpoint, where the recipe names one, grades some sets'
-answers (``<set>.grades.jsonl``). Reads the checkpoint of the base and those of the run, or asks
+with the same model and limit is not asked again. A grader endpoint, where the recipe names one, grades
+some sets' answers (``<set>.grades.jsonl``). Reads the checkpoint of the base and those of the run, or asks
 endpoints. Writes ``evaluation/report.json``, ``report.md`` and ``report.html``.
 """
 
@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from guard.policy.model import Policy, Ruling, digest
 from training import rubric_grader
@@ -31,8 +33,11 @@ from training.rubric_grader import RUBRICS, Grade
 from training.samplers import Sampler, asked_of, sampler
 from training.style_grader import load_style_grader
 
-LEAST_TOKENS = {"gsm8k": 512, "ifeval": 400}
-"""Sets whose answers need more than a decision and its reason."""
+LEAST_TOKENS = {"gsm8k": 512, "ifeval": 400, "strongreject-encodings": 320}
+"""Sets whose answers need more than a decision and its reason, or whose thinking repeats words that are many
+tokens once encoded."""
+_UNWRITTEN_LEAST = {"gsm8k": 512, "ifeval": 400}
+"""What held for turns that were kept before ``limits.json`` was."""
 WITH_POLICY = "+policy"
 """What a model is called with the policy in its prompt."""
 
@@ -71,6 +76,7 @@ def evaluate(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, An
             for column, before in columns.items():
                 forget(out / column, asked)
                 tokens = max(settings.max_tokens, LEAST_TOKENS.get(name, 0))
+                forget_limit(out / column, name, tokens, settings.max_tokens)
                 turns = ask_set(items, answers, out / column / f"{name}.jsonl", tokens, before)
                 found = measure(turns, policy, graders, settings.resamples)
                 if settings.grader is not None and name in RUBRICS:
@@ -93,13 +99,16 @@ def ask_set(
     max_tokens: int,
     context: PolicyContext | None = None,
 ) -> list[Turn]:
-    """The turns of one set, from ``path`` where the same conversations were asked before."""
+    """The turns of one set, from ``path`` where the same conversations were asked before.
+
+    Only the texts are taken from there: labels are those that the items have now.
+    """
     conversations = [context.given(item.conversation) if context else item.conversation for item in items]
-    if path.is_file():
-        turns = read_rows(path, Turn)
-        if [turn.conversation for turn in turns] == conversations:
-            return turns
-    texts = answers(conversations, max_tokens)
+    kept = read_rows(path, Turn) if path.is_file() else []
+    if [turn.conversation for turn in kept] == conversations:
+        texts = [turn.text for turn in kept]
+    else:
+        texts = answers(conversations, max_tokens)
     turns = [
         Turn(**{**dict(item), "before": before, "prompt": last.content}, text=text)
         for item, (*before, last), text in zip(items, conversations, texts, strict=True)
@@ -133,6 +142,23 @@ def forget(folder: Path, model: str) -> None:
         for path in folder.glob("*.jsonl"):
             path.unlink()
         write_whole(known, model.encode())
+
+
+def forget_limit(folder: Path, name: str, tokens: int, default: int) -> None:
+    """Remove the turns of one set that were cut at another limit than ``tokens``.
+
+    Args:
+        folder: Of a model's turns; ``limits.json`` there holds the limit of each set.
+        name: The set.
+        tokens: Its limit now.
+        default: The recipe's limit, which held for sets of turns without a limit there.
+    """
+    known = folder / "limits.json"
+    limits = orjson.loads(known.read_bytes()) if known.is_file() else {}
+    if limits.get(name, max(default, _UNWRITTEN_LEAST.get(name, 0))) != tokens:
+        (folder / f"{name}.jsonl").unlink(missing_ok=True)
+    if limits.get(name) != tokens:
+        write_json(known, {**limits, name: tokens})
 
 
 def draw(items: Sequence[Item], limit: int | None, seed: int) -> list[Item]:

@@ -29,7 +29,7 @@ def sampler(name: str, recipe: Recipe, progress: Progress) -> Sampler:
 
 
 def asked_of(name: str, recipe: Recipe) -> str:
-    """Digest of what a model's turns depend on besides the prompts: its weights or address, the limit."""
+    """Digest of what all turns of a model depend on: its weights or address, the recipe's limit."""
     settings = recipe.evaluate
     parts: list[Any] = [recipe.student, settings.max_tokens]
     if name in ENDPOINTS:
@@ -67,7 +67,8 @@ def _remote(name: str, recipe: Recipe, progress: Progress) -> Sampler:
             }
             for conversation in conversations
         ]
-        kept = recipe.run_dir / "evaluation" / name / "cache.sqlite"  # engine and guard serve one name
+        asked = digest([endpoint.url, endpoint.model])[:12]
+        kept = recipe.run_dir / "evaluation" / name / f"cache-{asked}.sqlite"
         with Cache(kept) as cache, progress(len(bodies)) as advance:
             replies = ask_all(endpoint, cache, bodies, lambda: advance(1))
         return [_turn(choices[0]) if choices else "" for choices in replies]

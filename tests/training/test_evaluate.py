@@ -10,7 +10,7 @@ from guard.policy.model import Policy
 from tests.training.conftest import Answer, ScriptedEndpoint, choices
 from tests.training.public_sets import ANSWERED, REFUSED
 from training.errors import RecipeError
-from training.evaluate import ask_set, draw, evaluate, forget
+from training.evaluate import ask_set, draw, evaluate, forget, forget_limit
 from training.evaluation_sets import SETS, load_set
 from training.intervals import mean, share
 from training.policy_context import PolicyContext
@@ -71,6 +71,68 @@ def test_turns_of_another_checkpoint_are_asked_again(tmp_path: Path) -> None:
         forget(tmp_path / "sft", model)
         ask_set(items("a"), sampler, tmp_path / "sft" / "s.jsonl", 10)
     assert len(sampler.asked) == 2
+
+
+def test_kept_turns_have_the_labels_of_their_items_as_they_are_now(tmp_path: Path) -> None:
+    """A set that is labelled anew is counted anew, without asking again."""
+    sampler = Sampler()
+    for harmful in (True, False):
+        rows = [item.model_copy(update={"harmful": harmful}) for item in items("a")]
+        [turn] = ask_set(rows, sampler, tmp_path / "s.jsonl", 10)
+        assert (turn.harmful, turn.text) == (harmful, "text")
+    assert len(sampler.asked) == 1
+
+
+def test_a_new_limit_asks_its_set_again_and_no_other(tmp_path: Path) -> None:
+    """Turns without a limit beside them were cut at the limits of their time."""
+    folder = tmp_path / "sft"
+    names = ("gsm8k", "xstest", "strongreject-encodings")
+    for name in names:
+        ask_set(items("a"), Sampler(), folder / f"{name}.jsonl", 10)
+
+    def left() -> list[str]:
+        return [name for name in names if (folder / f"{name}.jsonl").exists()]
+
+    for name, tokens in (("gsm8k", 512), ("xstest", 96), ("strongreject-encodings", 320)):
+        forget_limit(folder, name, tokens, default=96)
+    assert left() == ["gsm8k", "xstest"]
+    ask_set(items("a"), Sampler(), folder / "strongreject-encodings.jsonl", 10)
+    for name, tokens in (("gsm8k", 600), ("xstest", 96), ("strongreject-encodings", 320)):
+        forget_limit(folder, name, tokens, default=96)
+    assert left() == ["xstest", "strongreject-encodings"]
+
+
+def test_another_endpoint_is_asked_itself(
+    scripted: Scripted, tmp_path: Path, public_sets: Path, policy: Policy
+) -> None:
+    """Replies of an address and model are never taken for those of another under the same table."""
+    engines = [scripted(lambda body, text=text: (200, choices(text))) for text in ("Old.", "New.")]  # type: ignore[misc]
+    for engine in engines:
+        settings = recipe(
+            tmp_path, public_sets, models=("endpoint",), endpoint=engine.settings, sets=("xstest",)
+        )
+        evaluate(settings, policy, quiet)
+    assert "New." in (settings.run_dir / "evaluation/endpoint/xstest.jsonl").read_text()
+    assert len(engines[0].bodies) == len(engines[1].bodies) == 2
+
+
+def test_each_set_is_asked_with_a_limit_that_its_turns_fit_in(
+    scripted: Scripted, tmp_path: Path, public_sets: Path, policy: Policy
+) -> None:
+    """Encoded words are many tokens and stand in the thinking too; limits are kept beside the turns."""
+    engine = scripted(lambda body: (200, choices(ANSWERED)))
+    settings = recipe(
+        tmp_path,
+        public_sets,
+        models=("endpoint",),
+        endpoint=engine.settings,
+        sets=("strongreject-encodings", "xstest"),
+        max_tokens=96,
+    )
+    evaluate(settings, policy, quiet)
+    assert {body["max_tokens"] for body in engine.bodies} == {96, 320}
+    limits = json.loads((settings.run_dir / "evaluation/endpoint/limits.json").read_text())
+    assert limits == {"strongreject-encodings": 320, "xstest": 96}
 
 
 def test_with_the_policy_the_model_gets_what_the_guard_would_send(tmp_path: Path, policy: Policy) -> None:
