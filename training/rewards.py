@@ -3,14 +3,15 @@
     reward = gate x rubric x judge + weight x citations - penalty
 
 - gate: the thinking is closed, a verdict stands in it, an answer follows, does what the verdict says,
-  repeats no part of the deliberation, runs in no loop and, where it is to comply, does not excuse itself.
-  Otherwise 0. To a rule that looks for refusals the last three are answers, and a small model found them
-  all (docs/log.md).
+  repeats no part of the deliberation, runs in no loop and, where verdict or ruling is to comply, does not
+  excuse itself. Otherwise 0. To a rule that looks for refusals the last three are answers, and a small model
+  found them all (docs/log.md).
 - rubric: per prompt, whether the answer refuses, holds back or answers, against the ruling.
 - judge: the spec-aware grade of the answer alone, continuous; the thinking is split off before and never
   reaches the judge. Where it cannot be read, the sample has no reward (None), not zero.
 - citations: the share of citations that hold.
-- penalty: for refusing what the policy allows.
+- penalty: for refusing what the policy allows, whatever the gate says: a refusal after the verdict to comply
+  must not pay more than one that says so.
 
 The functions follow TRL's form: lists in, one float or None a completion out.
 """
@@ -74,18 +75,18 @@ def make_reward(
             read = read_deliberation(thinking, policy, learnt=learnt)
             style = answer_style(answer)
             formed = "</think>" in text and answer and not shows_deliberation(answer) and not loops(answer)
-            excused = read.verdict is Ruling.COMPLY and evades(answer)
+            refused = style is AnswerStyle.REFUSAL
+            excused = Ruling.COMPLY in {read.verdict, Ruling(wanted)} and not refused and evades(answer)
+            penalty = refusal_penalty if refused and Ruling(wanted) is Ruling.COMPLY else 0.0
             if not formed or excused or agrees(read.verdict, style) is not True:
-                rewards.append(0.0)
+                rewards.append(-penalty)
             elif grade is None:
                 rewards.append(None)
             else:
                 held = [citation.status is CitationStatus.VERIFIED for citation in read.citations]
                 reward = RUBRIC[Ruling(wanted)][style] * grade
                 reward += citation_weight * (sum(held) / len(held) if held else 0.0)
-                if Ruling(wanted) is Ruling.COMPLY and style is AnswerStyle.REFUSAL:
-                    reward -= refusal_penalty
-                rewards.append(reward)
+                rewards.append(reward - penalty)
         return rewards
 
     return deliberation_reward
