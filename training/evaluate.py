@@ -36,8 +36,6 @@ from training.style_grader import load_style_grader
 LEAST_TOKENS = {"gsm8k": 512, "ifeval": 400, "strongreject-encodings": 320}
 """Sets whose answers need more than a decision and its reason, or whose thinking repeats words that are many
 tokens once encoded."""
-_UNWRITTEN_LEAST = {"gsm8k": 512, "ifeval": 400}
-"""What held for turns that were kept before ``limits.json`` was."""
 WITH_POLICY = "+policy"
 """What a model is called with the policy in its prompt."""
 
@@ -76,7 +74,7 @@ def evaluate(recipe: Recipe, policy: Policy, progress: Progress) -> dict[str, An
             for column, before in columns.items():
                 forget(out / column, asked)
                 tokens = max(settings.max_tokens, LEAST_TOKENS.get(name, 0))
-                forget_limit(out / column, name, tokens, settings.max_tokens)
+                forget_limit(out / column, name, tokens)
                 turns = ask_set(items, answers, out / column / f"{name}.jsonl", tokens, before)
                 found = measure(turns, policy, graders, settings.resamples)
                 if settings.grader is not None and name in RUBRICS:
@@ -144,20 +142,18 @@ def forget(folder: Path, model: str) -> None:
         write_whole(known, model.encode())
 
 
-def forget_limit(folder: Path, name: str, tokens: int, default: int) -> None:
+def forget_limit(folder: Path, name: str, tokens: int) -> None:
     """Remove the turns of one set that were cut at another limit than ``tokens``.
 
     Args:
         folder: Of a model's turns; ``limits.json`` there holds the limit of each set.
         name: The set.
         tokens: Its limit now.
-        default: The recipe's limit, which held for sets of turns without a limit there.
     """
     known = folder / "limits.json"
     limits = orjson.loads(known.read_bytes()) if known.is_file() else {}
-    if limits.get(name, max(default, _UNWRITTEN_LEAST.get(name, 0))) != tokens:
-        (folder / f"{name}.jsonl").unlink(missing_ok=True)
     if limits.get(name) != tokens:
+        (folder / f"{name}.jsonl").unlink(missing_ok=True)
         write_json(known, {**limits, name: tokens})
 
 

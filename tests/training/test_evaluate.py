@@ -84,22 +84,21 @@ def test_kept_turns_have_the_labels_of_their_items_as_they_are_now(tmp_path: Pat
 
 
 def test_a_new_limit_asks_its_set_again_and_no_other(tmp_path: Path) -> None:
-    """Turns without a limit beside them were cut at the limits of their time."""
-    folder = tmp_path / "sft"
-    names = ("gsm8k", "xstest", "strongreject-encodings")
-    for name in names:
-        ask_set(items("a"), Sampler(), folder / f"{name}.jsonl", 10)
+    """Turns that were cut at another limit, or at one that is not known, are asked anew."""
+    names = ("gsm8k", "xstest")
 
-    def left() -> list[str]:
-        return [name for name in names if (folder / f"{name}.jsonl").exists()]
+    def left(**limits: int) -> list[str]:
+        for name, tokens in limits.items():
+            forget_limit(tmp_path, name, tokens)
+        kept = [name for name in names if (tmp_path / f"{name}.jsonl").exists()]
+        for name in names:
+            ask_set(items("a"), Sampler(), tmp_path / f"{name}.jsonl", 10)
+        return kept
 
-    for name, tokens in (("gsm8k", 512), ("xstest", 96), ("strongreject-encodings", 320)):
-        forget_limit(folder, name, tokens, default=96)
-    assert left() == ["gsm8k", "xstest"]
-    ask_set(items("a"), Sampler(), folder / "strongreject-encodings.jsonl", 10)
-    for name, tokens in (("gsm8k", 600), ("xstest", 96), ("strongreject-encodings", 320)):
-        forget_limit(folder, name, tokens, default=96)
-    assert left() == ["xstest", "strongreject-encodings"]
+    assert left() == []
+    assert left(gsm8k=512, xstest=96) == []
+    assert left(gsm8k=512, xstest=96) == ["gsm8k", "xstest"]
+    assert left(gsm8k=600, xstest=96) == ["xstest"]
 
 
 def test_another_endpoint_is_asked_itself(
