@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from guard.errors import PolicyError
@@ -28,7 +29,7 @@ from training.recipe import Endpoint
 from training.recipe_file import load_recipe
 from training.records import Prompt, Split
 from training.refusal_grader import load_grader
-from training.stages import STAGES, run_stage, stages_of, up_to_date
+from training.stages import run_stage, stages_of, up_to_date
 
 app = typer.Typer(
     name="training",
@@ -73,7 +74,7 @@ def _stage(name: str, recipe_path: Path) -> None:
 
 def _tell(facts: dict[str, Any]) -> None:
     for key, value in facts.items():
-        console.print(f"  {key}: {value}", highlight=False)
+        console.print(f"  {key}: {value}", highlight=False, markup=False)
 
 
 @app.command()
@@ -143,9 +144,10 @@ def run(
     """Do every stage of the recipe that is not up to date, in order."""
     loaded = load_recipe(recipe)
     policy = load_policy(loaded.policy)
-    if until and until not in STAGES:
-        raise TrainingError(f"--until {until}: the stages are {', '.join(STAGES)}")
-    for name in stages_of(loaded):
+    stages = stages_of(loaded)
+    if until and until not in stages:
+        raise TrainingError(f"--until {until}: the recipe's stages are {', '.join(stages)}")
+    for name in stages:
         if not force and up_to_date(name, loaded, policy):
             console.print(f"[bold]{name}[/bold] is up to date")
         else:
@@ -221,5 +223,5 @@ def main() -> None:
     try:
         app()
     except (TrainingError, PolicyError) as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False, markup=True)
+        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         sys.exit(2)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from guard.policy.load import load_policy
 from tests.training.conftest import ROOT
 from training.cli import app, main
+from training.errors import TrainingError
 from training.recipe_file import load_recipe
 from training.stages import STAGES, stage_key, stages_of
 
@@ -32,6 +33,31 @@ def test_errors_are_one_message_and_status_2(
         main()
     assert caught.value.code == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["add a [teacher] table", "column [/x] is absent"])
+def test_errors_are_printed_as_they_are(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What stands in brackets is no markup."""
+
+    def fail() -> None:
+        raise TrainingError(text)
+
+    monkeypatch.setattr("training.cli.app", fail)
+    with pytest.raises(SystemExit):
+        main()
+    assert f"error: {text}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("until", ["judge", "rl", "nothing"])
+def test_a_run_until_a_stage_that_the_recipe_lacks_is_an_error(tmp_path: Path, until: str) -> None:
+    """It would otherwise do all the others; the message names the recipe's own."""
+    path = miniature(tmp_path / "no-model", tmp_path)
+    result = CliRunner().invoke(app, ["run", str(path), "--until", until])
+    assert isinstance(result.exception, TrainingError)
+    assert str(result.exception).endswith("prompts, generate, filter, sft, evaluate, export")
+    assert not (tmp_path / "run").exists()
 
 
 def test_help_needs_no_machine_learning_stack() -> None:
