@@ -1,9 +1,9 @@
 """Stage ``export``: the adapter, its card and the report, ready to be served.
 
-Reads the newest trained model (``rl/model``, else ``sft/model``), the stage manifests and the evaluation
-report. Writes into the recipe's ``export.out``: ``adapter_model.safetensors`` (bfloat16),
-``adapter_config.json``, ``model-card.json``, ``report.md``, ``report.html``. The adapter loads into vLLM
-(``--enable-lora --lora-modules guard=DIR``) and, merged by :func:`merge`, into any engine.
+Reads the newest trained model (``rl/model`` where the recipe has ``[rl]``, else ``sft/model``), the stage
+manifests and the evaluation report. Writes into the recipe's ``export.out``: ``adapter_model.safetensors``
+(bfloat16), ``adapter_config.json``, ``model-card.json``, ``report.md``, ``report.html``. The adapter loads
+into vLLM (``--enable-lora --lora-modules guard=DIR``) and, merged by :func:`merge`, into any engine.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def export(recipe: Recipe, policy: Policy) -> dict[str, Any]:
     Raises:
         DataError: Nothing was trained, or it was trained whole rather than as an adapter.
     """
-    stage = next((s for s in STAGE_MODELS if (recipe.run_dir / s / "model").exists()), None)
+    stages = [stage for stage in STAGE_MODELS if stage != "rl" or recipe.rl is not None]
+    stage = next((s for s in stages if (recipe.run_dir / s / "model").exists()), None)
     if stage is None:
         raise DataError(f"{recipe.run_dir} holds no trained model; run sft first")
     model = recipe.run_dir / stage / "model"
@@ -77,7 +78,9 @@ def card(recipe: Recipe, policy: Policy, stage: str) -> dict[str, Any]:
     ``sections`` names the digest of every section in the policy it was trained on: what differs from the
     policy in force is drift, and is put before the model instead of taken as learnt.
     """
-    manifests = {name: _manifest(recipe, name) for name in _CARD_KEYS}
+    manifests = {
+        name: _manifest(recipe, name) for name in _CARD_KEYS if name != "rl" or recipe.rl is not None
+    }
     trained = manifests["sft"] or {}
     report = recipe.run_dir / "evaluation" / "report.json"
     return {

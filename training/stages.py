@@ -29,6 +29,7 @@ from training.export import export
 from training.files import (
     file_digest,
     manifest_key,
+    manifest_path,
     read_rows,
     write_json,
     write_manifest,
@@ -184,12 +185,18 @@ def stages_of(recipe: Recipe) -> list[str]:
     return [name for name in STAGES if name not in absent]
 
 
+def inputs_of(name: str, recipe: Recipe) -> tuple[str, ...]:
+    """What a stage reads in the run's folder; the set ``validation`` is made of the prompts."""
+    validated = name == "evaluate" and "validation" in recipe.evaluate.sets
+    return (*STAGES[name].inputs, "prompts.jsonl") if validated else STAGES[name].inputs
+
+
 def stage_key(name: str, recipe: Recipe, policy: Policy) -> str:
     """Digest of all that a stage's output depends on."""
     stage = STAGES[name]
     settings = recipe.model_dump(mode="json", include=set(stage.settings))
     inputs: dict[str, str] = {}
-    for item in stage.inputs:
+    for item in inputs_of(name, recipe):
         path = recipe.run_dir / item
         if path.exists():
             inputs[item] = file_digest(path)
@@ -199,6 +206,9 @@ def stage_key(name: str, recipe: Recipe, policy: Policy) -> str:
         for source in (recipe.prompts.pairs, recipe.prompts.ordinary, carriers):
             if source is not None and source.exists():
                 sources[source.name] = file_digest(source)
+    answers = recipe.generate.answers
+    if name == "generate" and recipe.generate.mode == "written" and answers.exists():
+        sources[answers.name] = file_digest(answers)
     return digest([name, policy.digest, settings, inputs, sources])
 
 
@@ -209,14 +219,18 @@ def up_to_date(name: str, recipe: Recipe, policy: Policy) -> bool:
 
 
 def run_stage(name: str, recipe: Recipe, progress: Progress) -> dict[str, Any]:
-    """Do one stage and write its manifest; its facts."""
+    """Do one stage and write its manifest; its facts.
+
+    An older manifest is removed first, so that a stage that fails is not up to date by what it left.
+    """
     policy = load_policy(recipe.policy)
     started = time.time()
     key = stage_key(name, recipe, policy)
+    manifest_path(recipe.run_dir, name).unlink(missing_ok=True)
     facts = STAGES[name].work(recipe, policy, progress)
     inputs = {
         item: file_digest(recipe.run_dir / item)
-        for item in STAGES[name].inputs
+        for item in inputs_of(name, recipe)
         if (recipe.run_dir / item).is_file()
     }
     write_manifest(
