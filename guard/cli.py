@@ -151,6 +151,7 @@ async def _serve(settings: Settings) -> bool:
     import uvicorn
 
     from guard.app import create_app, running
+    from guard.server import Server
     from guard.telemetry import configure_logs
 
     configure_logs(settings.log_format)
@@ -160,7 +161,7 @@ async def _serve(settings: Settings) -> bool:
     async with running(settings) as live:
         _spare_the_collector()
         _describe(settings, live)
-        server = uvicorn.Server(
+        server = Server(
             uvicorn.Config(
                 create_app(live.service),
                 **SERVER,
