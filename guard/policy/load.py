@@ -81,15 +81,14 @@ def read_policy_files(folder: Path) -> dict[str, str]:
     Raises:
         PolicyError: The folder, the manifest or a file cannot be read.
     """
-    if not folder.is_dir():
-        raise PolicyError([Problem(str(folder), 0, "no such policy folder")])
-    swapped = folder / _SWAPPED
-    source = swapped.resolve() if (swapped / MANIFEST).is_file() else folder
-    if not (source / MANIFEST).is_file():
-        raise PolicyError([Problem(str(folder), 0, f"holds no {MANIFEST}")])
+    try:
+        source = _source(folder)
+        names = sorted({MANIFEST, *(path.name for path in source.glob("*.md"))})
+    except OSError as error:
+        raise PolicyError([Problem(str(folder), 0, f"cannot be read: {error.strerror}")]) from error
     files: dict[str, str] = {}
     problems: list[Problem] = []
-    for name in sorted({MANIFEST, *(path.name for path in source.glob("*.md"))}):
+    for name in names:
         if name.startswith(".") or name.lower() == "readme.md":
             continue
         try:
@@ -99,6 +98,17 @@ def read_policy_files(folder: Path) -> dict[str, str]:
     if problems:
         raise PolicyError(problems)
     return files
+
+
+def _source(folder: Path) -> Path:
+    """Where a policy folder's files are: itself, or what a mounted ConfigMap's link means now."""
+    if not folder.is_dir():
+        raise PolicyError([Problem(str(folder), 0, "no such policy folder")])
+    swapped = folder / _SWAPPED
+    source = swapped.resolve() if (swapped / MANIFEST).is_file() else folder
+    if not (source / MANIFEST).is_file():
+        raise PolicyError([Problem(str(folder), 0, f"holds no {MANIFEST}")])
+    return source
 
 
 def _read(path: Path, place: str) -> str:

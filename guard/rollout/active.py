@@ -7,13 +7,15 @@ replaces the reference. A policy that cannot be used changes nothing and says wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from watchfiles import awatch
+from watchfiles import Change, awatch
 
 from guard.errors import PolicyError, Problem
 from guard.policy.load import MANIFEST, SectionCache, load_policy
@@ -21,6 +23,8 @@ from guard.policy.model import Policy
 from guard.retrieval.dense import StaticEncoder
 from guard.rollout.snapshot import Snapshot, build_snapshot
 
+LOOK_SECONDS = 2.0
+"""Between two looks at whether the path still means the folder that is watched."""
 SETTLE_MS = 50
 """Changes closer together than this are one edit: editors and symlink swaps come in bursts."""
 
@@ -49,6 +53,8 @@ class ActivePolicy:
         self._encoder = encoder
         self._cache = SectionCache()
         self._reloading = asyncio.Lock()
+        self._watched = True
+        """Whether the watch goes well; where it does not, that is logged once."""
         self._told: Callable[[ReloadResult], Awaitable[None]] | None = None
         self.snapshot: Snapshot = build_snapshot(load_policy(folder, self._cache), encoder)
         self.problems: tuple[str, ...] = ()
@@ -109,10 +115,49 @@ class ActivePolicy:
         """Reload whenever a file of the folder changes, until ``stop`` is set.
 
         The swap of a Kubernetes ConfigMap's ``..data`` link is a change in the folder like any
-        other. A rejected reload does not end the watch.
+        other. A folder that is replaced, or found by a link that is turned, is watched anew; one that
+        is away or unreadable for a while is watched again when it is back. A rejected reload does not
+        end the watch.
         """
-        async for _ in awatch(self.folder, stop_event=stop, step=SETTLE_MS, recursive=True):
-            await self.reload()
+        while not stop.is_set():
+            try:
+                await self._watch_one(stop)
+            except Exception as error:  # not there for now; nor may a bug end the watch
+                if self._watched:
+                    log.error("policy folder not watched", folder=str(self.folder), reason=repr(error))
+                self._watched = False
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+
+    async def _watch_one(self, stop: asyncio.Event) -> None:
+        """Watch until the path means another folder.
+
+        Raises:
+            OSError: It means none, or one that cannot be read.
+        """
+        folder = self.folder.absolute()
+        begun = folder.stat()
+        missed = True  # whatever was edited before this watch began
+        looks = int(LOOK_SECONDS * 1000)
+        watching = awatch(folder, stop_event=stop, step=SETTLE_MS, rust_timeout=looks, yield_on_timeout=True)
+        async with contextlib.aclosing(watching) as rounds:
+            async for changes in rounds:
+                self._watched = True
+                # A folder made right after the deletion of another may get its inode.
+                same = (Change.deleted, str(folder)) not in changes and _is_at(folder, begun)
+                if changes or missed or not same:
+                    missed = False
+                    await self.reload()
+                if not same:
+                    return
+
+
+def _is_at(path: Path, status: os.stat_result) -> bool:
+    """Whether a path still means the folder that had this status."""
+    try:
+        return os.path.samestat(path.stat(), status)
+    except OSError:
+        return False
 
 
 def _renamed(folder: Path, old: str, new: str) -> Problem:

@@ -10,7 +10,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from guard.policy.load import load_policy
+from guard.retrieval.dense import StaticEncoder
+from guard.rollout.active import ActivePolicy
 from tests.guarded import HARMLESS, POLICY, Guarded, ask, engine_reply, guarded
 from tests.scripted import ReceivedRequest, Reply, chat_events
 
@@ -177,6 +181,101 @@ async def test_a_swapped_configmap_link_is_seen(tmp_path: Path) -> None:
         await _until(lambda: _is(guard, digest))
 
     assert before != digest
+
+
+async def test_a_replaced_folder_is_watched_like_the_first(tmp_path: Path) -> None:
+    """Another folder moved to the policy's path is in force, and so are later edits in it."""
+    other = tmp_path / "other"
+    shutil.copytree(POLICY, other)
+    moved = _edit(other)
+    async with _editable(tmp_path) as (guard, folder):
+        folder.rename(tmp_path / "old")
+        other.rename(folder)
+        await _until(lambda: _is(guard, moved))
+        await _edits_arrive(guard, folder)
+
+
+async def test_a_turned_link_to_the_folder_is_seen(tmp_path: Path) -> None:
+    """Where the policy's path is a link, as git-sync keeps one, its next folder is in force and watched."""
+    first, second, link = tmp_path / "a", tmp_path / "b", tmp_path / "current"
+    shutil.copytree(POLICY, first)
+    shutil.copytree(POLICY, second)
+    turned = _edit(second)
+    link.symlink_to(first.name)
+    async with guarded(tmp_path, policies=(link,)) as guard:
+        (tmp_path / "next").symlink_to(second.name)
+        os.replace(tmp_path / "next", link)
+        await _until(lambda: _is(guard, turned))
+        await _edits_arrive(guard, second)
+
+
+async def test_a_link_that_leads_nowhere_for_a_while_is_watched_again(tmp_path: Path) -> None:
+    """Where the link to the folder is gone for a while, the folder that it then means is in force."""
+    first, second, link = tmp_path / "a", tmp_path / "b", tmp_path / "current"
+    shutil.copytree(POLICY, first)
+    shutil.copytree(POLICY, second)
+    turned = _edit(second)
+    link.symlink_to(first.name)
+    async with guarded(tmp_path, policies=(link,)) as guard:
+        link.unlink()
+
+        async def rejected() -> Any:
+            return (await _ready(guard))["policies"]["default"].get("rejected_edit")
+
+        await _until(rejected)
+        link.symlink_to(second.name)
+        await _until(lambda: _is(guard, turned))
+        await _edits_arrive(guard, second)
+
+
+@pytest.mark.proxy
+async def test_an_edit_before_the_watch_begins_is_not_missed(tmp_path: Path) -> None:
+    """What was edited after the policy was loaded and before it is watched is in force as well."""
+    folder, stop = tmp_path / "policy", asyncio.Event()
+    shutil.copytree(POLICY, folder)
+    active = ActivePolicy(folder, StaticEncoder.load())
+    digest = _edit(folder)
+
+    async def in_force() -> bool:
+        return active.snapshot.policy.digest.startswith(digest)
+
+    watching = asyncio.create_task(active.watch(stop))
+    await _until(in_force)
+    stop.set()
+    await watching
+
+
+async def test_a_folder_that_was_away_is_watched_again(tmp_path: Path) -> None:
+    """A folder that is gone for a while is a rejected edit; once it is back, it is in force and watched."""
+    async with _editable(tmp_path) as (guard, folder):
+        shutil.rmtree(folder)
+
+        async def rejected() -> Any:
+            return (await _ready(guard))["policies"]["default"].get("rejected_edit")
+
+        async def accepted() -> Any:
+            return not await rejected()
+
+        assert "no such policy folder" in (await _until(rejected))[0]
+        shutil.copytree(POLICY, folder)
+        await _until(accepted)
+        await _edits_arrive(guard, folder)
+
+
+async def test_a_folder_made_anew_at_once_is_watched(tmp_path: Path) -> None:
+    """A folder that is deleted and made again in one go is watched, though it may get the same inode."""
+    async with _editable(tmp_path) as (guard, folder):
+        shutil.rmtree(folder)
+        shutil.copytree(POLICY, folder)
+        await _edits_arrive(guard, folder)
+
+
+async def _edits_arrive(guard: Guarded, folder: Path) -> None:
+    """Two edits of the folder, one after the other, are in force."""
+    text = NEW if NEW in (folder / "self-harm.md").read_text(encoding="utf-8") else OLD
+    for new in ("Sit with people in distress", "Listen to people in distress"):
+        digest, text = _edit(folder, text, new), new
+        await _until(lambda digest=digest: _is(guard, digest))  # type: ignore[misc]
 
 
 async def test_a_hundred_reloads_under_load_fail_and_mix_nothing(tmp_path: Path) -> None:

@@ -55,6 +55,12 @@ def test_a_folder_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
         load_policy(tmp_path / "attic")
 
 
+def test_a_folder_that_cannot_be_looked_at_is_a_problem(tmp_path: Path) -> None:
+    """What the system says of the path is told, as for a folder that belongs to somebody else."""
+    with pytest.raises(PolicyError, match=r"a: cannot be read: File name too long"):
+        load_policy(tmp_path / ("a" * 300))
+
+
 def test_a_file_is_no_policy_folder(tmp_path: Path) -> None:
     """A path to the manifest itself is not taken for the folder."""
     with pytest.raises(PolicyError, match=r"policy\.yaml: no such policy folder"):
