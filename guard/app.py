@@ -35,6 +35,7 @@ from guard.api.responses import (
     list_input_items,
 )
 from guard.api.state import RequestLimits, Service, ServiceStatus
+from guard.audit.policies import PolicyKeeper
 from guard.audit.record import Record
 from guard.audit.responses import ResponseStore
 from guard.audit.store import AuditStore
@@ -45,7 +46,6 @@ from guard.errors import AuditError, ConfigError
 from guard.keys import KeyRing
 from guard.pipeline.pipeline import Pipeline
 from guard.policy.load import default_policy_folder
-from guard.policy.model import Policy
 from guard.retrieval.dense import StaticEncoder
 from guard.rollout.active import ActivePolicy, ReloadResult
 from guard.telemetry import Metrics
@@ -135,8 +135,10 @@ async def running(
         )
         await writer.start()
         stack.push_async_callback(writer.close)
+        keeper = PolicyKeeper(store)
         for active in policies.values():
-            await _enter_policy(active, store, meters)
+            await _enter_policy(active, store, keeper, meters)
+        _until_closed(stack, keeper.retry())
         link = EngineLink(settings.engine, settings.limits, meters.engine_up.set, wrapped)
         await link.start()
         stack.push_async_callback(link.stop)
@@ -214,7 +216,9 @@ class _MeteredWriter:
         self._writer.keep(record)
 
 
-async def _enter_policy(active: ActivePolicy, store: AuditStore, meters: Metrics) -> None:
+async def _enter_policy(
+    active: ActivePolicy, store: AuditStore, keeper: PolicyKeeper, meters: Metrics
+) -> None:
     """Show the version that is in force, remember the ones before it, store it."""
     policy = active.snapshot.policy
     meters.show_policy(policy)
@@ -222,22 +226,15 @@ async def _enter_policy(active: ActivePolicy, store: AuditStore, meters: Metrics
         active.remember([old for old in await store.policies(active.name) if old.digest != policy.digest])
     except AuditError as error:
         log.error("earlier policy versions unknown", policy=policy.name, reason=str(error))
-    await _store_policy(policy, store)
+    await keeper.keep(policy)
 
     async def reloaded(result: ReloadResult) -> None:
         meters.reloads.labels(active.name, "changed" if result.changed else "rejected").inc()
         if result.changed:
             meters.show_policy(active.snapshot.policy)
-            await _store_policy(active.snapshot.policy, store)
+            await keeper.keep(active.snapshot.policy)
 
     active.tell(reloaded)
-
-
-async def _store_policy(policy: Policy, store: AuditStore) -> None:
-    try:
-        await store.save_policy(policy)
-    except AuditError as error:
-        log.error("policy version not stored", digest=policy.digest[:12], reason=str(error))
 
 
 async def _watch_policy(stack: AsyncExitStack, active: ActivePolicy) -> None:

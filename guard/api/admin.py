@@ -12,12 +12,12 @@ from starlette.responses import JSONResponse, Response
 
 from guard.api.body import validate
 from guard.api.state import caller_of, service_of
-from guard.audit.query import Filter, find, get, parse_time
+from guard.audit.query import Filter, NotOne, find, get, parse_time
 from guard.audit.record import Outcome
 from guard.audit.render import to_json
 from guard.deliberation.citations import CitationStatus
 from guard.deliberation.deliberation import Finding
-from guard.errors import AuditError, NotFound
+from guard.errors import NotFound
 from guard.keys import Scope
 from guard.policy.model import Ruling
 from guard.rollout.active import ActivePolicy
@@ -79,7 +79,7 @@ async def get_record(request: Request) -> Response:
     caller_of(request).require(Scope.AUDIT)
     try:
         record = await get(service.records, request.path_params["id"])
-    except AuditError as error:
+    except NotOne as error:
         raise NotFound(f"{error}.", param="id", code="record_not_found") from error
     return _json(to_json(record))
 

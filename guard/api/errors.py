@@ -41,8 +41,12 @@ def reasons(error: ApiError) -> list[str]:
 
 
 def audit_error(request: Request, error: Exception) -> Response:
-    """An answer whose record could not be made durable is not released."""
-    return api_error(request, unrecorded(error))
+    """The store failed: an answer without its record is not released, and records cannot be read."""
+    if request.method == "POST":
+        return api_error(request, unrecorded(error))
+    told = Overloaded("The records cannot be reached now. Try again later.", code="audit_unavailable")
+    told.add_note(f"audit: {error}")
+    return api_error(request, told)
 
 
 def unrecorded(error: Exception) -> Overloaded:

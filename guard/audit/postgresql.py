@@ -45,6 +45,7 @@ class PostgresDatabase:
             max_overflow=0,
             pool_timeout=COMMAND_SECONDS,
             hide_parameters=True,
+            pool_pre_ping=True,  # connections die with the server, and in gateways that drop idle ones
         )
         self._committing = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 

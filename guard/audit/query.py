@@ -24,6 +24,10 @@ AMBIGUOUS_SHOWN = 5
 """Ids named where a beginning fits several records."""
 
 
+class NotOne(AuditError):
+    """No record has the id that was asked for, or several begin with it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """Which records; what is left out does not matter."""
@@ -57,14 +61,15 @@ async def get(store: AuditStore, id: str) -> Record:
     """The one record whose id or request id is, or else begins with, this.
 
     Raises:
-        AuditError: None does, or several do.
+        NotOne: None does, or several do.
+        AuditError: The database cannot be read.
     """
     found = await store.read(lambda connection: _named(connection, id))
     if not found:
-        raise AuditError(f"no record is, or begins with, {id!r}")
+        raise NotOne(f"no record is, or begins with, {id!r}")
     if len(found) > 1:
         names = ", ".join(found[:AMBIGUOUS_SHOWN]) + (", …" if len(found) > AMBIGUOUS_SHOWN else "")
-        raise AuditError(f"{id!r} is the beginning of several records: {names}")
+        raise NotOne(f"{id!r} is the beginning of several records: {names}")
     return (await store.read(lambda connection: _load(connection, found)))[0]
 
 
@@ -95,7 +100,12 @@ def parse_time(text: str, now: datetime) -> datetime:
         raise ValueError(
             f"{text!r} is no time: write 30m, 2h, 3d or 1w (ago), or 2026-03-01, or 2026-03-01T14:30"
         ) from error
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    if time.tzinfo is None:
+        return time.replace(tzinfo=UTC)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is outside the calendar") from error
 
 
 def _find(connection: Connection, wanted: Filter) -> list[Record]:
