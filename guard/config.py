@@ -8,12 +8,14 @@ the *name* of the environment variable that holds the secret, or a hash.
 from __future__ import annotations
 
 import ipaddress
+import os
 import tomllib
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,6 +24,7 @@ from pydantic_settings import (
 )
 
 from guard.deliberation.deliberation import Finding
+from guard.environment import NESTED, PREFIX, EnvironmentSource, UnknownVariables
 from guard.errors import ConfigError
 from guard.keys import Caller, Scope
 from guard.pipeline.enforcement import DEFAULT_ACTIONS, Action, Enforcement, Mode
@@ -155,8 +158,8 @@ class Settings(BaseSettings):
     """All settings of one guard."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GUARD_",
-        env_nested_delimiter="__",
+        env_prefix=PREFIX,
+        env_nested_delimiter=NESTED,
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
@@ -280,11 +283,17 @@ def read_settings(kind: type[AnySettings], file: Path | None = None, **overrides
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: is not TOML: {error}") from error
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors()
-        ]
-        raise ConfigError("\n".join(lines)) from error
+        raise ConfigError("\n".join(map(_told, error.errors()))) from error
+
+
+def _told(item: ErrorDetails) -> str:
+    """One thing that is wrong, in a line."""
+    name = ".".join(map(str, item["loc"])) or "settings"
+    if item["type"] != "extra_forbidden":
+        return f"{name}: {item['msg'].removeprefix('Value error, ')}"
+    if name.upper().startswith(PREFIX):
+        return f"{name}: no such setting; in the environment two underscores stand for the dot"
+    return f"{name}: no such setting"
 
 
 def _with_file(kind: type[AnySettings], file: Path | None) -> type[AnySettings]:
@@ -300,8 +309,13 @@ def _with_file(kind: type[AnySettings], file: Path | None) -> type[AnySettings]:
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            """Command line, then environment, then the file."""
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+            """Command line, then environment, then the file; what is left of the environment is refused."""
+            return (
+                init_settings,
+                EnvironmentSource(settings_cls),
+                TomlConfigSettingsSource(settings_cls, file),
+                UnknownVariables(settings_cls, os.environ),
+            )
 
     return FileSettings
 

@@ -46,6 +46,63 @@ def test_all_bad_values_are_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "GUARD_ENFORCMENT__MODE",
+        "GUARD_ENFORCEMENT_MODE",
+        "GUARD_ENFORCEMENT__MOD",
+        "GUARD_MODE",
+        "guard_mode",
+        "GUARD_PORT__NUMBER",
+        "GUARD_AUDIT_DATABASE",
+        "GUARD_DATABASE_URL",
+    ],
+)
+def test_a_misspelt_variable_stops_the_start(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that begins with GUARD_ and is no setting is named, beside everything else that is wrong."""
+    monkeypatch.setenv(name, "enforce")
+
+    with pytest.raises(ConfigError) as error:
+        load_settings(**ENGINE, drain_seconds=-1)
+
+    told = name.replace("GUARD_ENFORCEMENT__MOD", "enforcement.mod")
+    assert f"{told}: no such setting" in str(error.value)
+    assert "drain_seconds" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GUARD_CONFIG", "guard.toml"),
+        ("GUARD_DATABASE", "guard.db"),
+        ("GUARD_RUNS", "runs"),
+        ("GUARD_STUDENT_1_5B", "model"),
+        ("GUARD_JUDGE_URL", "http://judge"),
+        ("GUARD_API_KEY", "key"),
+        ("GUARD_TEST_MODEL", "model"),
+        ("GUARD_ENGINE_SECRET", "key"),
+        ("GUARD_PORT", "tcp://10.96.0.7:8080"),
+        ("GUARD_SERVICE_HOST", "10.96.0.7"),
+        ("GUARD_SERVICE_PORT_HTTP", "8080"),
+        ("GUARD_PORT_8080_TCP", "tcp://10.96.0.7:8080"),
+        ("GUARD_PORT_8080_TCP_ADDR", "10.96.0.7"),
+        ("GUARD_CANARY_SERVICE_HOST", "10.96.0.8"),
+        ("GUARD_CANARY_PORT", "tcp://10.96.0.8:8080"),
+    ],
+)
+def test_variables_that_others_use_may_stand_beside(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of commands and training, the engine's key and Kubernetes' service links stop no start."""
+    path = _file(
+        tmp_path, 'port = 1\n[engine]\nupstream = "http://e"\nupstream_key_env = "GUARD_ENGINE_SECRET"\n'
+    )
+    monkeypatch.setenv(name, value)
+
+    assert load_settings(path).port == 1
+
+
+@pytest.mark.parametrize(
     ("overrides", "told"),
     [
         ({}, "set either upstream"),
