@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 import asyncpg  # type: ignore[import-untyped] # ships no types
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -70,6 +70,10 @@ class PostgresDatabase:
         await self._engine.dispose()
 
 
+UNREADABLE = "postgresql://…"
+"""Stands for a URL of which nobody can say where its password ends."""
+
+
 def safe_url(url: str) -> str:
     """The URL without user, password and parameters.
 
@@ -77,8 +81,35 @@ def safe_url(url: str) -> str:
     'postgresql://db:5432/audit'
     """
     try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}://{host}{parts.path}"
+        parts = _split(url)
     except ValueError:
-        return "postgresql://…"
+        return UNREADABLE
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def url_without_password(url: str) -> str:
+    """The URL as it can be shown and used again, where the password comes from elsewhere.
+
+    >>> url_without_password("postgresql://guard:secret@db:5432/audit?sslmode=require&password=secret")
+    'postgresql://guard@db:5432/audit?sslmode=require'
+    """
+    try:
+        parts = _split(url)
+    except ValueError:
+        return UNREADABLE
+    user, at, host = parts.netloc.rpartition("@")
+    kept = [(name, value) for name, value in parse_qsl(parts.query) if "password" not in name.lower()]
+    query = f"?{urlencode(kept)}" if kept else ""
+    return f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}{query}"
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL whose user and password stand where they should.
+
+    Raises:
+        ValueError: A password that is not percent-encoded has put them elsewhere.
+    """
+    parts = urlsplit(url)
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise ValueError("an @ after the host")
+    return parts

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from guard.audit.connect import open_database
+from guard.audit.connect import open_database, without_password
 from guard.audit.database import Unstorable
 from guard.audit.postgresql import safe_url
 from guard.audit.store import AuditStore
@@ -24,11 +24,33 @@ from tests.unit.audit.factory import make_record
         ("postgresql://u:p@ss@db/audit?sslpassword=secret", "postgresql://db/audit"),
         ("postgresql:///audit?host=/run&password=secret", "postgresql:///audit"),
         ("postgresql://[bad/secret", "postgresql://…"),
+        ("postgresql://u:sec/ret@db/audit", "postgresql://…"),
+        ("postgresql://u:sec#ret@db/audit", "postgresql://…"),
     ],
 )
 def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
     """Neither password nor parameters are shown."""
     assert safe_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("database", "shown"),
+    [
+        (
+            "postgresql://u:secret@db:5432/audit?sslmode=require",
+            "postgresql://u@db:5432/audit?sslmode=require",
+        ),
+        ("postgres://u:p@ss@db/audit?sslpassword=secret", "postgres://u@db/audit"),
+        ("postgresql:///audit?host=%2Frun&password=secret", "postgresql:///audit?host=%2Frun"),
+        ("postgresql://[bad/secret", "postgresql://…"),
+        ("postgresql://u:sec/ret@db/audit", "postgresql://…"),
+        ("var/guard@home.db", "var/guard@home.db"),
+        ("sqlite:///guard@home.db", "sqlite:///guard@home.db"),
+    ],
+)
+def test_a_database_can_be_typed_again_without_its_password(database: str, shown: str) -> None:
+    """User, host and other parameters stay, so that what is shown works where PGPASSWORD is set."""
+    assert without_password(database) == shown
 
 
 @pytest.mark.parametrize(
