@@ -27,7 +27,8 @@ INTRODUCTION = """\
 Settings come from the command line (`guard serve --help`), then the environment, then a TOML file named by
 `guard serve --config FILE` or `GUARD_CONFIG`, then the defaults below. Unknown names and unusable values stop the start,
 all named at once. In the environment a setting is `GUARD_` and its name in capitals, with two underscores for the dot:
-`GUARD_RETRIEVAL__MAX_SECTIONS=2`. Any other variable that begins with `GUARD_` is unknown, but for the one that
+`GUARD_RETRIEVAL__MAX_SECTIONS=2`. Lists and tables are JSON there: `GUARD_POLICIES='["specs/default"]'`,
+`GUARD_ENGINE__ARGS='["--max-model-len=8192"]'`. Any other variable that begins with `GUARD_` is unknown, but for the one that
 `engine.upstream_key_env` names, those that the commands and the training use, and what Kubernetes sets beside a Service
 named `guard` (of which `GUARD_PORT=tcp://…` counts as not set). A file:
 

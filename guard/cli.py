@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import os
 import shlex
 import shutil
@@ -279,7 +280,9 @@ def key_new(
     errors.print("The key, shown only now:")
     print(key)
     errors.print("\nFor the configuration file:", markup=False)
-    errors.print(f'\n[[keys]]\nname = "{name}"\nhash = "{hash_key(key)}"\nscopes = [{listed}]', markup=False)
+    quoted = json.dumps(name, ensure_ascii=False)  # a text in TOML as well
+    lines = f'[[keys]]\nname = {quoted}\nhash = "{hash_key(key)}"\nscopes = [{listed}]'
+    errors.print(f"\n{lines}", markup=False, soft_wrap=True)
 
 
 @app.command()

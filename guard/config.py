@@ -20,6 +20,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -133,7 +134,7 @@ class LimitSettings(_Section):
     """Most messages in one request."""
     thinking_tokens: Annotated[int, Field(ge=16)] = 1024
     """Tokens for the thinking, on top of the client's limit for the answer."""
-    answer_tokens: int | None = None
+    answer_tokens: Annotated[int, Field(ge=1)] | None = None
     """Answer tokens where the client sets no limit; left out, the engine decides."""
     max_answer_tokens: Annotated[int, Field(ge=1)] = 131_072
     """Largest ``max_tokens``."""
@@ -250,6 +251,7 @@ class MiddlewareSettings(Settings):
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
+_JSON = """lists and tables in the environment are JSON, such as GUARD_POLICIES='["specs/default"]'"""
 
 
 def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
@@ -276,12 +278,16 @@ def read_settings(kind: type[AnySettings], file: Path | None = None, **overrides
     Raises:
         ConfigError: Names every setting that cannot be used.
     """
-    if file is not None and not file.is_file():
-        raise ConfigError(f"{file}: no such configuration file")
     try:
+        if file is not None and not file.is_file():
+            raise ConfigError(f"{file}: no such configuration file")
         return _with_file(kind, file)(**overrides)
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: is not TOML: {error}") from error
+    except SettingsError as error:
+        raise ConfigError(f"{error}: {_JSON}") from error
     except ValidationError as error:
         raise ConfigError("\n".join(map(_told, error.errors()))) from error
 

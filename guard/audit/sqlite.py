@@ -39,20 +39,20 @@ class SqliteDatabase:
         """Create the file, for its owner alone, unless it is there.
 
         Raises:
-            AuditError: The file or its folder cannot be made, or must exist and does not.
+            AuditError: The file or its folder cannot be made or entered, or must exist and does not.
         """
         self.location = str(path)
         self._path = path.absolute()
         self._synchronous = synchronous
         self._read_only = not create
-        if create:
-            try:
+        try:
+            if create:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-            except OSError as error:
-                raise AuditError(f"{path}: cannot be opened: {error.strerror}") from error
-        elif not self._path.is_file():
-            raise AuditError(f"{path}: no such database")
+            elif not self._path.is_file():
+                raise AuditError(f"{path}: no such database")
+        except OSError as error:
+            raise AuditError(f"{path}: cannot be opened: {error.strerror}") from error
         self._writing = self._engine("IMMEDIATE", connections=1)
         self._writing_one = self._writing.execution_options(**{_ONE_STATEMENT: True})
         self._reading = self._engine("DEFERRED", connections=READERS)

@@ -131,6 +131,38 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
         load_settings(_file(tmp_path, "port = = 1"), **ENGINE)
 
 
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    """A file that is not UTF-8 says which file."""
+    path = tmp_path / "guard.toml"
+    path.write_bytes('host = "Zürich"'.encode("latin-1"))
+
+    with pytest.raises(ConfigError, match=r"guard\.toml: is not TOML"):
+        load_settings(path, **ENGINE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GUARD_POLICIES", "specs/default"),
+        ("GUARD_ENGINE__ARGS", "a"),
+        ("GUARD_KEYS", "abc"),
+        ("GUARD_ENGINE", "foo"),
+    ],
+)
+def test_a_list_that_is_not_json_says_how(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list or table in the environment that is no JSON is named, with an example of what is."""
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigError, match=r"(policies|engine|keys).*: lists and tables .* are JSON, such as"):
+        load_settings(**ENGINE)
+
+
+def test_an_answer_has_room_for_a_token() -> None:
+    """Fewer answer tokens than one are no limit but a mistake."""
+    with pytest.raises(ConfigError, match=r"limits\.answer_tokens"):
+        load_settings(**ENGINE, limits={"answer_tokens": 0})
+
+
 def test_actions_override_the_defaults_one_by_one() -> None:
     """A configured action replaces its default; the others stay."""
     settings = load_settings(
