@@ -151,8 +151,7 @@ async def running(
         )
         for active in policies.values():
             await _watch_policy(stack, active)
-        meters.audit_pending.set_function(lambda: writer.pending)
-        meters.audit_spilled.set_function(lambda: writer.spilled)
+        meters.show_audit(writer)
         limits = settings.limits
         responses = ResponseStore(store)
         _until_closed(stack, responses.retain(limits.response_days))
@@ -274,7 +273,9 @@ def _status(policies: Mapping[str, ActivePolicy], link: EngineLink, writer: Audi
         },
         "audit": {
             "pending": writer.pending,
-            "spilled": writer.spilled,
+            "spilled": writer.backlog,
+            "rejected": writer.rejected,
+            "dropped": writer.dropped,
             "available": writer.available,
             **({"last_error": writer.last_error} if writer.last_error else {}),
         },

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
 from typing import Literal
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from guard.audit.record import Outcome, Record
+from guard.audit.writer import AuditWriter
 from guard.deliberation.citations import CitationStatus
 from guard.policy.model import Policy
 
@@ -27,6 +31,30 @@ class _Series(dict[tuple[str, ...], Counter]):
     def __missing__(self, values: tuple[str, ...]) -> Counter:
         self[values] = series = self._counter.labels(*values)
         return series
+
+
+class _AuditCollector(Collector):
+    """What the audit writer counts by itself, read when somebody asks."""
+
+    def __init__(self, writer: AuditWriter) -> None:
+        self._writer = writer
+
+    def collect(self) -> Iterator[Metric]:
+        """Two numbers of now, three since the start."""
+        writer = self._writer
+        yield GaugeMetricFamily("guard_audit_pending", "Records not yet durable.", writer.pending)
+        yield GaugeMetricFamily(
+            "guard_audit_spilled", "Records in the spill file, not yet in the database.", writer.backlog
+        )
+        yield CounterMetricFamily(
+            "guard_audit_replayed", "Records brought from the spill file to the database.", writer.replayed
+        )
+        yield CounterMetricFamily(
+            "guard_audit_rejected",
+            "Records that the database will never take, kept in a file.",
+            writer.rejected,
+        )
+        yield CounterMetricFamily("guard_audit_dropped", "Records that are nowhere.", writer.dropped)
 
 
 class Metrics:
@@ -73,8 +101,6 @@ class Metrics:
         )
         self._policy_labels: dict[str, tuple[str, str, str]] = {}
         self.engine_up = Gauge("guard_engine_up", "Whether the engine answers.", registry=registry)
-        self.audit_pending = Gauge("guard_audit_pending", "Records not yet durable.", registry=registry)
-        self.audit_spilled = Gauge("guard_audit_spilled", "Records in the spill file.", registry=registry)
         self.audit_batch = Histogram(
             "guard_audit_batch_seconds", "One audit transaction.", buckets=_SECONDS, registry=registry
         )
@@ -111,6 +137,10 @@ class Metrics:
         labels = (policy.name, policy.version, policy.digest[:12])
         self._policy_labels[policy.name] = labels
         self._policy.labels(*labels).set(1)
+
+    def show_audit(self, writer: AuditWriter) -> None:
+        """Show where records wait, and how many were lost."""
+        self.registry.register(_AuditCollector(writer))
 
     def render(self) -> bytes:
         """Prometheus text of all metrics."""

@@ -58,6 +58,11 @@ class Overflow:
         """Bytes in the spill files."""
         return self._spill.size if self._spill else 0
 
+    @property
+    def backlog(self) -> int:
+        """Records in the spill files."""
+        return self._spill.records if self._spill else 0
+
     async def open(self) -> None:
         """Take the files and begin to replay.
 

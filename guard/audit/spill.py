@@ -52,6 +52,8 @@ class SpillFile:
         self._inherited = self.size
         """Up to here the lines are of a dead process."""
         self._replayed = 0
+        self.records = self._count()
+        """Lines that are not replayed."""
 
     @classmethod
     def take(cls, path: Path, *, create: bool) -> SpillFile | None:
@@ -75,8 +77,9 @@ class SpillFile:
                 raise
             os.close(fd)
 
-    def append(self, data: bytes) -> None:
+    def append(self, lines: Sequence[bytes]) -> None:
         """Add whole lines; they are on the disk when this returns."""
+        data = b"".join(lines)
         try:
             view = memoryview(data)
             offset = self.size
@@ -88,6 +91,7 @@ class SpillFile:
             os.ftruncate(self._fd, self.size)
             raise
         self.size += len(data)
+        self.records += len(lines)
 
     def chunk(self, limit: int) -> Chunk | None:
         """The oldest lines that are not replayed; None where there are none."""
@@ -107,10 +111,11 @@ class SpillFile:
                 break
         return Chunk(self, end, tuple(records), tuple(unreadable)) if end > self._replayed else None
 
-    def forget(self, end: int) -> None:
-        """Lines before ``end`` are replayed; a file without others is emptied."""
-        self._replayed = end
-        if end == self.size:
+    def forget(self, chunk: Chunk) -> None:
+        """The chunk is replayed; a file without other lines is emptied."""
+        self._replayed = chunk.end
+        self.records -= len(chunk.records) + len(chunk.unreadable)
+        if chunk.end == self.size:
             os.ftruncate(self._fd, 0)
             self.size = self._inherited = self._replayed = 0
 
@@ -130,6 +135,12 @@ class SpillFile:
             *lines, held = (held + data).split(b"\n")
             for line in lines:
                 yield line + b"\n"
+
+    def _count(self) -> int:
+        """How many lines there are."""
+        return sum(
+            os.pread(self._fd, 1 << 20, offset).count(b"\n") for offset in range(0, self.size, 1 << 20)
+        )
 
     def _whole_lines(self, size: int) -> int:
         """Where the last line that is complete ends."""
@@ -167,6 +178,11 @@ class Spill:
         """Bytes of all files."""
         return self._own.size + sum(file.size for file in self._others)
 
+    @property
+    def records(self) -> int:
+        """Lines of all files that are not replayed."""
+        return self._own.records + sum(file.records for file in self._others)
+
     def append(self, records: Sequence[Record]) -> int:
         """Store the first records that fit; how many did.
 
@@ -183,7 +199,7 @@ class Spill:
             lines.append(line)
         if lines:
             try:
-                self._own.append(b"".join(lines))
+                self._own.append(lines)
             except OSError as error:
                 raise AuditError(f"{self._own.path}: cannot be written: {error.strerror}") from error
         return len(lines)
@@ -200,7 +216,7 @@ class Spill:
 
     def done(self, chunk: Chunk) -> None:
         """The chunk's records are in the database."""
-        chunk.file.forget(chunk.end)
+        chunk.file.forget(chunk)
 
     def reject(self, lines: Sequence[bytes]) -> None:
         """Keep lines that the database will never take, for a person to look at."""

@@ -18,6 +18,7 @@ from typing import Literal
 import structlog
 
 from guard.audit.database import Unstorable
+from guard.audit.losses import Losses
 from guard.audit.record import Record
 from guard.audit.replay import Overflow
 from guard.audit.store import AuditStore
@@ -75,8 +76,14 @@ class AuditWriter:
         self._log = structlog.get_logger("guard.audit")
         self.written = 0
         """Records that went to the database at once."""
-        self.dropped = 0
+        self._no_room = Losses()
+        self._failed = 0
+        """Records that neither database nor disk took."""
+
+    @property
+    def dropped(self) -> int:
         """Records that are nowhere: no room in memory, or neither database nor disk took them."""
+        return self._no_room.count + self._failed
 
     @property
     def pending(self) -> int:
@@ -85,8 +92,13 @@ class AuditWriter:
 
     @property
     def spilled(self) -> int:
-        """Records that went to the spill file."""
+        """Records that went to the spill file since the start, replayed or not."""
         return self._overflow.spilled if self._overflow else 0
+
+    @property
+    def backlog(self) -> int:
+        """Records in the spill files of this process now, those of dead processes included."""
+        return self._overflow.backlog if self._overflow else 0
 
     @property
     def replayed(self) -> int:
@@ -157,13 +169,14 @@ class AuditWriter:
         self._arrived.set()
         if self._task:
             await self._task
+        self._no_room.tell()
         if self._overflow:
             await self._overflow.close()
         await self._timely.close()
 
     def _room(self) -> bool:
         if self._closing or len(self._pending) >= self._max_pending:
-            self.dropped += 1
+            self._no_room.add()
             return False
         return True
 
@@ -255,7 +268,7 @@ class AuditWriter:
 
     def _fail(self, group: Sequence[_Waiting], error: AuditError) -> None:
         if group:
-            self.dropped += len(group)
+            self._failed += len(group)
             self._log.error("audit records lost", count=len(group), reason=str(error))
         for _, future in group:
             if future and not future.done():

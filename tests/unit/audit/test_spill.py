@@ -207,3 +207,21 @@ def test_a_full_disk_keeps_what_was_there(path: Path, monkeypatch: pytest.Monkey
     spill.append([make_record(3)])
     assert drain(spill) == [make_record(1), make_record(3)]
     spill.close()
+
+
+def test_the_records_that_wait_are_counted(path: Path) -> None:
+    """Lines that are not replayed are counted, those of dead processes and unreadable ones too."""
+    path.parent.mkdir()
+    path.write_bytes(b"no record\n" + record_line(make_record(1)) + b"cut sho")
+    path.with_name("spill.1.jsonl").write_bytes(record_line(make_record(2)))
+    spill = Spill(path, LARGE)
+    assert spill.records == 3
+    spill.append(make_records(4))
+    assert spill.records == 7
+    chunk = spill.chunk(2)
+    assert chunk
+    spill.done(chunk)
+    assert spill.records == 6
+    drain(spill)
+    assert spill.records == 0
+    spill.close()

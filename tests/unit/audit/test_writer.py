@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from sqlalchemy import select
 
 from guard.audit.codec import record_of_line, record_of_row
+from guard.audit.losses import Losses
 from guard.audit.record import Outcome, Record
 from guard.audit.schema import records
 from guard.audit.store import AuditStore
@@ -330,3 +332,26 @@ async def test_a_bug_fails_its_group_and_not_the_writer(sqlite_store: AuditStore
             await writer.write(broken)
         await writer.write(make_record(3))
     assert len(await stored(sqlite_store)) == 3
+
+
+async def test_records_without_room_are_told_in_few_lines(sqlite_store: AuditStore) -> None:
+    """The log says how many records were lost, together and not one by one, and the rest at the close."""
+    with structlog.testing.capture_logs() as told:
+        async with writing(sqlite_store, mode="background", max_pending=10, deadline=0.05) as writer:
+            for record in make_records(50):
+                await writer.write(record)
+    lost = [line["count"] for line in told if line["event"] == "audit records lost"]
+    assert lost == [40]
+
+
+async def test_lost_records_are_told_while_the_writer_runs() -> None:
+    """Losses are logged after a while, and later ones again."""
+    losses = Losses(seconds=0.01)
+    with structlog.testing.capture_logs() as told:
+        losses.add()
+        losses.add()
+        await until(lambda: len(told) == 1)
+        losses.add()
+        await until(lambda: len(told) == 2)
+    assert [line["count"] for line in told] == [2, 1]
+    assert losses.count == 3
