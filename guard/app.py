@@ -35,6 +35,7 @@ from guard.api.responses import (
     list_input_items,
 )
 from guard.api.state import RequestLimits, Service, ServiceStatus
+from guard.audit.interruption import mark_old_streams
 from guard.audit.policies import PolicyKeeper
 from guard.audit.record import Record
 from guard.audit.responses import ResponseStore
@@ -155,6 +156,7 @@ async def running(
         limits = settings.limits
         responses = ResponseStore(store)
         _until_closed(stack, responses.retain(limits.response_days))
+        _until_closed(stack, mark_old_streams(store, settings.longest_choice()))
         service = Service(
             keys=KeyRing(settings.callers()),
             policies=policies,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -34,6 +35,8 @@ from guard.rollout.snapshot import SpecInContext
 
 DEFAULT_DATABASE = "var/guard.db"
 """Also where ``guard log`` looks."""
+_MONTH = 30 * 86_400.0
+"""Seconds; a timeout that is longer, or infinite, counts as a month."""
 
 
 class _Section(BaseModel):
@@ -230,6 +233,11 @@ class Settings(BaseSettings):
         """The pipeline's form."""
         retrieval = self.retrieval
         return RetrievalLimits(retrieval.max_sections, retrieval.budget_tokens, retrieval.show_decoded)
+
+    def longest_choice(self) -> timedelta:
+        """No choice takes longer: every try makes two engine calls at most; ten minutes are for the rest."""
+        seconds = 2 * self.engine.total_timeout * (1 + self.enforcement.retries)
+        return timedelta(seconds=min(seconds, _MONTH)) + timedelta(minutes=10)
 
 
 class MiddlewareSettings(Settings):

@@ -1,13 +1,13 @@
-"""``guard log``: read the audit log."""
+"""``guard log``: read the audit log, and delete what is old."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -68,8 +68,8 @@ def log(
         tenant=tenant,
         policy=policy,
         request_id=request,
-        since=_time(since, "--since"),
-        until=_time(until, "--until"),
+        since=_time(since, "--since") if since is not None else None,
+        until=_time(until, "--until") if until is not None else None,
     )
     records = _reading(database, lambda store: find(store, wanted))
     if json:
@@ -100,16 +100,37 @@ def show(
         _print_lines(line.rstrip() for line in captured.get().splitlines())
 
 
+@log_app.command()
+def prune(
+    context: typer.Context,
+    before: Annotated[str, Opt(help="Delete what began before this time: 90d, 1w ago, or 2026-03-01.")],
+    database: Database = None,
+) -> None:
+    """Delete old records for good, also while a guard serves; policies stay."""
+    time = _time(before, "--before")
+    database = database or context.obj
+    _reading(database, lambda store: store.check())  # it must be there, and have this schema
+    count = _using(
+        AuditStore.open(database or DEFAULT_DATABASE, upgrade=False), lambda store: store.prune(time)
+    )
+    _print_lines([f"{count} records deleted"])
+
+
 async def _record_and_policy(store: AuditStore, id: str) -> tuple[Record, Policy | None]:
     record = await get(store, id)
     return record, await store.policy(record.policy_digest)
 
 
 def _reading(database: str | None, work: Callable[[AuditStore], Awaitable[T]]) -> T:
-    """Run work on the database, or end with one line that says why not."""
+    """Run work that only reads on the database, or end with one line that says why not."""
+    return _using(AuditStore.open_for_reading(database or DEFAULT_DATABASE), work)
+
+
+def _using(opening: Coroutine[Any, Any, AuditStore], work: Callable[[AuditStore], Awaitable[T]]) -> T:
+    """Run work on a store that is opened and closed, or end with one line that says why not."""
 
     async def run() -> T:
-        store = await AuditStore.open_for_reading(database or DEFAULT_DATABASE)
+        store = await opening
         try:
             return await work(store)
         finally:
@@ -122,9 +143,7 @@ def _reading(database: str | None, work: Callable[[AuditStore], Awaitable[T]]) -
         raise typer.Exit(1) from None
 
 
-def _time(text: str | None, option: str) -> datetime | None:
-    if text is None:
-        return None
+def _time(text: str, option: str) -> datetime:
     try:
         return parse_time(text, datetime.now(UTC))
     except ValueError as error:

@@ -183,7 +183,7 @@ class AuditStore:
 
         Args:
             before: Also mark every stream that began before this time, whoever served it; for hosts
-                that never come back.
+                that never come back (``interruption.py``).
         """
         # As a literal: SQLite uses a partial index only where the statement itself implies its condition.
         streaming = records.c.outcome == literal_column(f"'{Outcome.STREAMING}'")

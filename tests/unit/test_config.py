@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,14 @@ def test_an_answer_has_room_for_a_token() -> None:
     """Fewer answer tokens than one are no limit but a mistake."""
     with pytest.raises(ConfigError, match=r"limits\.answer_tokens"):
         load_settings(**ENGINE, limits={"answer_tokens": 0})
+
+
+@pytest.mark.parametrize(("timeout", "days"), [(900.0, 70 / 1440), (float("inf"), 30 + 10 / 1440)])
+def test_a_choice_ends(timeout: float, days: float) -> None:
+    """A choice takes two engine calls for each try at most, and ten minutes; never over a month."""
+    settings = load_settings(engine={"upstream": "http://e", "total_timeout": timeout})
+
+    assert settings.longest_choice() == timedelta(days=days)
 
 
 def test_actions_override_the_defaults_one_by_one() -> None:

@@ -130,6 +130,23 @@ def test_what_is_wrong_is_said_in_one_line(
     assert result.stdout == ""
 
 
+def test_old_records_can_be_deleted(database: str) -> None:
+    """``prune`` deletes what began before a time, and says how much."""
+    result = guard_log("prune", "--before", "2026-03-01T12:00:03", "--database", database)
+    assert (result.exit_code, result.output) == (0, "2 records deleted\n")
+    lines = guard_log("--json", "--database", database).output.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["req-000003-0"]
+    assert "Never give a method" in guard_log("show", "req-000003", "--database", database).output
+
+
+def test_pruning_makes_no_database(tmp_path: Path) -> None:
+    """A database that is not there is an error, and is not made."""
+    result = guard_log("prune", "--before", "1d", "--database", str(tmp_path / "missing.db"))
+    assert result.exit_code == 1
+    assert "no such database" in result.stderr
+    assert not (tmp_path / "missing.db").exists()
+
+
 @pytest.mark.parametrize("option", ["--since", "--until"])
 def test_a_time_that_is_none_is_a_usage_error(database: str, option: str) -> None:
     """The option is named, and the exit status is that of a wrong command line."""
