@@ -22,12 +22,13 @@ from training.attention import avoid_cudnn_attention
 from training.compact import use_compact_head
 from training.endpoint import Cache, ask_all
 from training.errors import DataError
+from training.files import file_digest
 from training.generate import spec
 from training.judge import answer_request, expected_score
 from training.recipe import Endpoint, Recipe, Rl
 from training.records import Prompt
 from training.rewards import AnswerJudge, make_reward
-from training.sft import new_adapter, train_to_end
+from training.sft import new_adapter, own_checkpoints, train_to_end
 
 
 def balanced(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
@@ -94,17 +95,18 @@ def reinforce(
     )
     if adapter:
         model = PeftModel.from_pretrained(model, start, is_trainable=True)
-    dataset = Dataset.from_list(
-        [
-            {
-                "prompt": [m.model_dump() for m in p.messages],
-                "ruling": p.ruling.value if p.ruling else "",
-                "section": p.section,
-            }
-            for p in chosen
-        ]
-    )
-    checkpoints = out / "checkpoints"
+    columns = [
+        {
+            "prompt": [m.model_dump() for m in p.messages],
+            "ruling": p.ruling.value if p.ruling else "",
+            "section": p.section,
+        }
+        for p in chosen
+    ]
+    dataset = Dataset.from_list(columns)
+    begins: object = file_digest(start) if from_sft else recipe.sft.model_dump(mode="json")
+    settled = settings.model_dump(mode="json")
+    checkpoints = own_checkpoints(out, [recipe.student, recipe.seed, settled, policy.digest, begins, columns])
     on_gpu = torch.cuda.is_available()
     arguments = GRPOConfig(
         output_dir=str(checkpoints),

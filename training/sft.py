@@ -4,7 +4,7 @@ Reads ``examples.jsonl``, writes ``sft/`` (an adapter, or a whole checkpoint) an
 The prompt is what the client sends and nothing else; the loss covers the thinking, the answer and the
 token that ends the turn, which is checked on every row and printed for the first. Rows without an
 answer teach the thinking alone. What is trained stays in fp32 under bf16 autocast. A run that was killed
-goes on from its last checkpoint.
+goes on from its last checkpoint, unless recipe, seed, student or rows are others now.
 
 Left out: packing (needs kernels that CPUs lack) and evaluation during training (the evaluate stage).
 """
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from guard.policy.model import Policy
+from guard.policy.model import Policy, digest
 from training.attention import avoid_cudnn_attention
 from training.capability import capability_rows
 from training.compact import IGNORED, use_compact_head
@@ -113,7 +113,7 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         out: Where the adapter or checkpoint goes.
 
     Raises:
-        DataError: The model cannot be loaded, or a row is not fit to train on.
+        DataError: The model cannot be loaded, a row is not fit to train on, or all are too long.
     """
     import torch
     from datasets import Dataset
@@ -147,10 +147,15 @@ def train(recipe: Recipe, examples: Sequence[Example], policy: Policy, out: Path
         for row in rows
     )
     encoded = [row for row in made if row is not None]
+    if not encoded:
+        raise DataError(f"all {len(rows)} rows are longer than sft.max_length, {settings.max_length} tokens")
     show_mask(encoded[0], tokenizer)
     encoded = in_batches_of_like_length(encoded, settings.batch, recipe.seed)
-    dataset = Dataset.from_list([row._asdict() for row in encoded])
-    checkpoints = out / "checkpoints"
+    columns = [row._asdict() for row in encoded]
+    dataset = Dataset.from_list(columns)
+    checkpoints = own_checkpoints(
+        out, [recipe.student, recipe.seed, settings.model_dump(mode="json"), columns]
+    )
     arguments = SFTConfig(
         output_dir=str(checkpoints),
         learning_rate=settings.learning_rate,
@@ -227,7 +232,8 @@ def train_to_end(
         trainer: Any trainer of transformers.
         tokenizer: Saved beside the model.
         out: Gets ``model`` and ``log.json``.
-        checkpoints: Where the trainer keeps its checkpoints; removed at the end.
+        checkpoints: Where the trainer keeps its checkpoints, by :func:`own_checkpoints`; at the end they are
+            removed, with all that others left beside them.
         figure: What an entry of the log must hold to be kept.
 
     Returns:
@@ -244,7 +250,7 @@ def train_to_end(
     if trainer.is_world_process_zero():
         tokenizer.save_pretrained(out / "model")
         write_json(out / "log.json", history)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        shutil.rmtree(checkpoints.parent, ignore_errors=True)
     return history, last is not None
 
 
@@ -262,6 +268,19 @@ def _finite_or_stop() -> Any:
                 )
 
     return FiniteOrStop()
+
+
+def own_checkpoints(out: Path, depends: Sequence[object]) -> Path:
+    """The folder for the checkpoints of one training, named by the digest of all that it depends on.
+
+    So one that was killed is never continued with another recipe, seed, student or other rows; where there
+    are checkpoints of another training, that is printed.
+    """
+    own = out / "checkpoints" / digest(depends)[:12]
+    others = [path.parents[1] for path in own.parent.rglob("checkpoint-*/trainer_state.json")]
+    if any(folder != own for folder in others):
+        print(f"{own.parent}: checkpoints of another recipe, seed, student or other rows are not continued")
+    return own
 
 
 def last_checkpoint(folder: Path) -> Path | None:

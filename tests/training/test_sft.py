@@ -17,7 +17,7 @@ from tests.training.conftest import ROOT
 from training.compact import IGNORED
 from training.deliberate import completion_text, written_thinking
 from training.errors import DataError
-from training.files import write_rows
+from training.files import write_json, write_rows
 from training.recipe import Recipe
 from training.records import Example, Message, prompt_id, user
 from training.sft import (
@@ -26,6 +26,7 @@ from training.sft import (
     forbid_policy,
     in_batches_of_like_length,
     last_checkpoint,
+    own_checkpoints,
     rows_to_train,
     train,
 )
@@ -219,6 +220,44 @@ def test_half_written_checkpoints_are_not_resumed(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path / "none") is None
 
 
+def test_checkpoints_of_another_training_are_not_continued(tmp_path: Path, capsys: Any) -> None:
+    """What the training depends on names their folder, and others that lie there are said."""
+    own = own_checkpoints(tmp_path, ["student", 1])
+    write_json(own / "checkpoint-2" / "trainer_state.json", {})
+    assert last_checkpoint(own_checkpoints(tmp_path, ["student", 1])) == own / "checkpoint-2"
+    assert "not continued" not in capsys.readouterr().out
+    assert last_checkpoint(own_checkpoints(tmp_path, ["student", 2])) is None
+    assert "not continued" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("other", ["rows", "recipe", "seed", "nothing"])
+def test_a_training_goes_on_only_with_the_same_recipe_seed_and_rows(
+    tiny: Path, policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """It was killed, and is run again with one of them changed."""
+    rows = [example(f"Question {n}?") for n in range(6)]
+    first = recipe(tiny, tmp_path, save_steps=2)
+    with monkeypatch.context() as patch:
+        patch.setattr("training.sft.write_json", lambda path, value: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            train(first, rows, policy, tmp_path / "sft")
+    again = {
+        "rows": (first, rows[1:]),
+        "recipe": (recipe(tiny, tmp_path, save_steps=2, learning_rate=1e-4), rows),
+        "seed": (first.model_copy(update={"seed": 1}), rows),
+        "nothing": (first, rows),
+    }
+    facts = train(*again[other], policy, tmp_path / "sft")
+    assert facts["resumed"] is (other == "nothing")
+    assert not (tmp_path / "sft" / "checkpoints").exists()
+
+
+def test_rows_that_are_all_too_long_are_an_error(tiny: Path, policy: Policy, tmp_path: Path) -> None:
+    """It names the limit."""
+    with pytest.raises(DataError, match=r"all 1 rows are longer than sft.max_length, 8 tokens"):
+        train(recipe(tiny, tmp_path, max_length=8), [example("Question?")], policy, tmp_path / "sft")
+
+
 @pytest.mark.slow
 def test_kill_9_in_the_middle_goes_on_from_the_last_checkpoint(tiny: Path, tmp_path: Path) -> None:
     """The second run does not begin again."""
@@ -227,16 +266,18 @@ def test_kill_9_in_the_middle_goes_on_from_the_last_checkpoint(tiny: Path, tmp_p
     path = tmp_path / "recipe.toml"
     path.write_text(
         f'name = "tiny"\nrun_dir = "{run}"\nstudent = "{tiny}"\n'
-        "[sft]\nbf16 = false\nbatch = 2\nmax_steps = 400\nsave_steps = 2\n[sft.lora]\nrank = 2\n"
+        "[sft]\nbf16 = false\nbatch = 2\nmax_steps = 40\nsave_steps = 2\n[sft.lora]\nrank = 2\n"
     )
     command = [sys.executable, "-m", "training", "sft", str(path)]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while last_checkpoint(run / "sft" / "checkpoints") is None and time.monotonic() < deadline:
+    while (
+        not list(run.glob("sft/checkpoints/*/checkpoint-*/trainer_state.json"))
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.1)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    path.write_text(path.read_text().replace("max_steps = 400", "max_steps = 8"))
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     manifest = json.loads((run / "manifests" / "sft.json").read_text())
     assert manifest["resumed"] is True
