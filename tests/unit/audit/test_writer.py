@@ -337,7 +337,7 @@ async def test_a_bug_fails_its_group_and_not_the_writer(sqlite_store: AuditStore
 async def test_records_without_room_are_told_in_few_lines(sqlite_store: AuditStore) -> None:
     """The log says how many records were lost, together and not one by one, and the rest at the close."""
     with structlog.testing.capture_logs() as told:
-        async with writing(sqlite_store, mode="background", max_pending=10, deadline=0.05) as writer:
+        async with writing(sqlite_store, mode="background", max_pending=10, deadline=60.0) as writer:
             for record in make_records(50):
                 await writer.write(record)
     lost = [line["count"] for line in told if line["event"] == "audit records lost"]
