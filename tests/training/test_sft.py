@@ -163,7 +163,7 @@ def test_cudnn_attention_is_not_used(tiny: Path, policy: Policy, tmp_path: Path)
     """Its backward pass can return NaN where there is padding."""
     torch.backends.cuda.enable_cudnn_sdp(True)
     train(recipe(tiny, tmp_path), [example("Question?")], policy, tmp_path / "sft")
-    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert not torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
 
 
 def test_the_weight_of_the_finding_reaches_the_loss(tiny: Path, policy: Policy, tmp_path: Path) -> None:
