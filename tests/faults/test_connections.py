@@ -78,7 +78,8 @@ async def _disconnects(folder: Path, surface: Surface, *, rounds: int) -> None:
                 )
             )
         await _until_idle(guard)
-        assert all(call.disconnected.is_set() for call in guard.calls)
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(call.disconnected.wait() for call in guard.calls))
         told = await tell(guard, surface, surface.ask())
         outcomes = await _outcomes(guard, rounds * 12 + 1)
 

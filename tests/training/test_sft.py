@@ -6,7 +6,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -230,6 +230,10 @@ def test_checkpoints_of_another_training_are_not_continued(tmp_path: Path, capsy
     assert "not continued" in capsys.readouterr().out
 
 
+def _killed(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("other", ["rows", "recipe", "seed", "nothing"])
 def test_a_training_goes_on_only_with_the_same_recipe_seed_and_rows(
     tiny: Path, policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
@@ -238,7 +242,7 @@ def test_a_training_goes_on_only_with_the_same_recipe_seed_and_rows(
     rows = [example(f"Question {n}?") for n in range(6)]
     first = recipe(tiny, tmp_path, save_steps=2)
     with monkeypatch.context() as patch:
-        patch.setattr("training.sft.write_json", lambda path, value: signal.raise_signal(signal.SIGINT))
+        patch.setattr("training.sft.write_json", _killed)
         with pytest.raises(KeyboardInterrupt):
             train(first, rows, policy, tmp_path / "sft")
     again = {
