@@ -49,7 +49,7 @@ class PolicyKeeper:
             for policy in list(self._waiting.values()):
                 if not await self._saved(policy):
                     break
-                del self._waiting[policy.digest]
+                self._waiting.pop(policy.digest, None)  # it may have come into force again meanwhile
             if not self._waiting:
                 self._arrived.clear()
 
