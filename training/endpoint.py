@@ -65,6 +65,11 @@ class Cache:
             self._db.execute("INSERT OR REPLACE INTO reply VALUES (?, ?)", (key, orjson.dumps(value)))
 
 
+def address_digest(endpoint: Endpoint) -> str:
+    """Twelve digits for what is asked, to name files by; settings such as concurrency make no difference."""
+    return digest([endpoint.url, endpoint.model])[:12]
+
+
 def needed(endpoint: Endpoint | None, table: str, stage: str) -> Endpoint:
     """An endpoint that a stage cannot do without.
 

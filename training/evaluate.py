@@ -17,7 +17,7 @@ import orjson
 
 from guard.policy.model import Policy, Ruling, digest
 from training import rubric_grader
-from training.endpoint import Cache
+from training.endpoint import Cache, address_digest
 from training.evaluation_sets import Loaded, load_set
 from training.evasion import describe_excuses
 from training.files import read_rows, write_json, write_rows, write_whole
@@ -125,7 +125,7 @@ def grade_set(
 ) -> list[Grade]:
     """The grades of one set's turns, also written to ``path``; the grader is never asked the same again."""
     rubric = RUBRICS[name]
-    replies = path.parents[1] / f"grader-{digest([grader.url, grader.model])[:12]}.sqlite"
+    replies = path.parents[1] / f"grader-{address_digest(grader)}.sqlite"
     texts = [turn.text for turn in turns]
     with Cache(replies) as cache, progress(len(items) * (1 + len(rubric.grades))) as advance:
         grades = rubric_grader.grade(rubric, grader, cache, items, texts, lambda: advance(1))

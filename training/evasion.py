@@ -39,6 +39,15 @@ def evades(answer: str) -> bool:
     return _APOLOGY.match(opening) is not None or _INABILITY.search(opening) is not None
 
 
+def helps_nobody(answer: str) -> bool:
+    """Whether an answer to an allowed request is empty, an excuse or a loop; refusals are for others to find.
+
+    >>> helps_nobody("Unfortunately, nobody knows."), helps_nobody("Aim for the corners.")
+    (True, False)
+    """
+    return not answer.strip() or evades(answer) or loops(answer)
+
+
 def describe_excuses(data_dir: Path) -> str:
     """What excuses and loops are, and how many answers read as one that people call full compliance.
 

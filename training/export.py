@@ -37,8 +37,8 @@ def export(recipe: Recipe, policy: Policy) -> dict[str, Any]:
     Raises:
         DataError: Nothing was trained, or it was trained whole rather than as an adapter.
     """
-    stages = [stage for stage in STAGE_MODELS if stage != "rl" or recipe.rl is not None]
-    stage = next((s for s in stages if (recipe.run_dir / s / "model").exists()), None)
+    made = (s for s in STAGE_MODELS if _has(recipe, s) and (recipe.run_dir / s / "model").exists())
+    stage = next(made, None)
     if stage is None:
         raise DataError(f"{recipe.run_dir} holds no trained model; run sft first")
     model = recipe.run_dir / stage / "model"
@@ -78,9 +78,7 @@ def card(recipe: Recipe, policy: Policy, stage: str) -> dict[str, Any]:
     ``sections`` names the digest of every section in the policy it was trained on: what differs from the
     policy in force is drift, and is put before the model instead of taken as learnt.
     """
-    manifests = {
-        name: _manifest(recipe, name) for name in _CARD_KEYS if name != "rl" or recipe.rl is not None
-    }
+    manifests = {name: _manifest(recipe, name) for name in _CARD_KEYS if _has(recipe, name)}
     trained = manifests["sft"] or {}
     report = recipe.run_dir / "evaluation" / "report.json"
     return {
@@ -97,6 +95,11 @@ def card(recipe: Recipe, policy: Policy, stage: str) -> dict[str, Any]:
         "metrics": orjson.loads(report.read_bytes()) if report.exists() else {},
         "notes": list(recipe.export.notes),
     }
+
+
+def _has(recipe: Recipe, stage: str) -> bool:
+    """Whether the recipe has the stage; without ``[rl]`` what an earlier one left is not its own."""
+    return stage != "rl" or recipe.rl is not None
 
 
 def _manifest(recipe: Recipe, stage: str) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 _UNIT = re.compile(r"(?=.{0,23}[^\W_])(.{2,24}?)\1{4,}", re.DOTALL)
-_LETTER = re.compile(r"[^\W\d_]")
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _FIGURES = re.compile(r"[\d,\s]+")
 _CODE = re.compile(r"```.*?(?:```|\Z)|^(?: {4}|\t)[^\n]*", re.DOTALL | re.MULTILINE)
 _SENTENCE_END = re.compile(r"\n|(?<=[.!?])\s")
@@ -37,4 +37,4 @@ def _runs_on(unit: str, run: str) -> bool:
     """Whether a run of one unit is a loop: it has letters, marked digits, or more figures than a number."""
     if _FIGURES.fullmatch(unit):
         return len(run) >= _LEAST_FIGURES and not unit.isspace()
-    return _LETTER.search(unit) is not None or any(character.isdigit() for character in unit)
+    return _LETTER_OR_DIGIT.search(unit) is not None

@@ -8,9 +8,8 @@ from __future__ import annotations
 from guard.deliberation.style import AnswerStyle, answer_style
 from guard.policy.model import digest
 from training.endpoint import Cache
-from training.evasion import evades
+from training.evasion import helps_nobody
 from training.local import LocalModel
-from training.loops import loops
 from training.progress import Progress
 from training.recipe import Recipe
 from training.records import Prompt
@@ -43,7 +42,7 @@ def helps(answer: str) -> bool:
     >>> helps("Aim for the corners."), helps("I'm sorry, but I can't help with that."), helps("no " * 9)
     (True, False, False)
     """
-    return answer_style(answer) is AnswerStyle.ANSWER and not evades(answer) and not loops(answer)
+    return answer_style(answer) is AnswerStyle.ANSWER and not helps_nobody(answer)
 
 
 def whole(text: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from guard.policy.model import digest
-from training.endpoint import Cache, Reply, ask_all, needed
+from training.endpoint import Cache, Reply, address_digest, ask_all, needed
 from training.errors import DataError
 from training.files import file_digest
 from training.local import LocalModel
@@ -67,8 +67,7 @@ def _remote(name: str, recipe: Recipe, progress: Progress) -> Sampler:
             }
             for conversation in conversations
         ]
-        asked = digest([endpoint.url, endpoint.model])[:12]
-        kept = recipe.run_dir / "evaluation" / name / f"cache-{asked}.sqlite"
+        kept = recipe.run_dir / "evaluation" / name / f"cache-{address_digest(endpoint)}.sqlite"
         with Cache(kept) as cache, progress(len(bodies)) as advance:
             replies = ask_all(endpoint, cache, bodies, lambda: advance(1))
         return [_turn(choices[0]) if choices else "" for choices in replies]

@@ -122,7 +122,7 @@ class ActivePolicy:
         while not stop.is_set():
             try:
                 await self._watch_one(stop)
-            except Exception as error:  # not there for now; nor may a bug end the watch
+            except Exception as error:  # the folder is away, or a bug: neither ends the watch
                 if self._watched:
                     log.error("policy folder not watched", folder=str(self.folder), reason=repr(error))
                 self._watched = False

@@ -195,13 +195,18 @@ async def test_a_replaced_folder_is_watched_like_the_first(tmp_path: Path) -> No
         await _edits_arrive(guard, folder)
 
 
-async def test_a_turned_link_to_the_folder_is_seen(tmp_path: Path) -> None:
-    """Where the policy's path is a link, as git-sync keeps one, its next folder is in force and watched."""
-    first, second, link = tmp_path / "a", tmp_path / "b", tmp_path / "current"
+def _linked(folder: Path) -> tuple[Path, Path, str]:
+    """A link to a policy folder, another folder with an edit, and the edited policy's digest."""
+    first, second, link = folder / "a", folder / "b", folder / "current"
     shutil.copytree(POLICY, first)
     shutil.copytree(POLICY, second)
-    turned = _edit(second)
     link.symlink_to(first.name)
+    return link, second, _edit(second)
+
+
+async def test_a_turned_link_to_the_folder_is_seen(tmp_path: Path) -> None:
+    """Where the policy's path is a link, as git-sync keeps one, its next folder is in force and watched."""
+    link, second, turned = _linked(tmp_path)
     async with guarded(tmp_path, policies=(link,)) as guard:
         (tmp_path / "next").symlink_to(second.name)
         os.replace(tmp_path / "next", link)
@@ -211,11 +216,7 @@ async def test_a_turned_link_to_the_folder_is_seen(tmp_path: Path) -> None:
 
 async def test_a_link_that_leads_nowhere_for_a_while_is_watched_again(tmp_path: Path) -> None:
     """Where the link to the folder is gone for a while, the folder that it then means is in force."""
-    first, second, link = tmp_path / "a", tmp_path / "b", tmp_path / "current"
-    shutil.copytree(POLICY, first)
-    shutil.copytree(POLICY, second)
-    turned = _edit(second)
-    link.symlink_to(first.name)
+    link, second, turned = _linked(tmp_path)
     async with guarded(tmp_path, policies=(link,)) as guard:
         link.unlink()
 
