@@ -14,7 +14,7 @@ from guard.errors import BodyTooLarge, BodyTooSlow, InvalidRequest
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_JSON = re.compile(r"application/(?:[\w.-]+\+)?json", re.IGNORECASE)
+_JSON = re.compile(rb"application/(?:[\w.-]+\+)?json", re.IGNORECASE)
 DEEPEST = 100
 """Levels of arrays and objects in a body: above what any schema needs, below what reading it again takes."""
 
@@ -35,13 +35,14 @@ async def read_json(request: Request, limit: int, seconds: float) -> Any:
         BodyTooSlow: It did not arrive in time.
         InvalidRequest: It is not JSON.
     """
-    declared = request.headers.get("content-length", "")
+    headers = dict(request.headers.raw)  # a look-up by name would go through all of them each time
+    declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
-    if not _JSON.fullmatch(request.headers.get("content-type", "").partition(";")[0].strip()):
+    if not _JSON.fullmatch(headers.get(b"content-type", b"").partition(b";")[0].strip()):
         # A page in a browser may send anything else to this address without asking.
         raise InvalidRequest("Send JSON, with the header 'Content-Type: application/json'.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise InvalidRequest("Compressed request bodies are not accepted; send plain JSON.")
     try:
         async with asyncio.timeout(seconds):

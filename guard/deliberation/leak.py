@@ -24,8 +24,8 @@ Runs = frozenset[int]
 
 def runs(text: str) -> Runs:
     """Every run of ``RUN`` words in a text."""
-    words = _WORD.findall(text.lower())
-    return frozenset(hash(tuple(words[at : at + RUN])) for at in range(len(words) - RUN + 1))
+    words = tuple(_WORD.findall(text.lower()))
+    return frozenset(hash(words[at : at + RUN]) for at in range(len(words) - RUN + 1))
 
 
 def quotes(text: str, hidden: str, run: int) -> bool:
@@ -52,7 +52,7 @@ class LeakReader:
         self._hidden = hidden
         self._own = own
         self._known: str | None = None
-        self._last: list[str] = []
+        self._last: tuple[str, ...] = ()
         """The last words but one run, which may go on in the next piece."""
         self._begun = ""
         """A word that may go on in the next piece."""
@@ -63,12 +63,11 @@ class LeakReader:
         text = self._begun + text.lower()
         end = _OPEN_END.search(text)
         self._begun = end[0] if end else ""
-        words = [*self._last, *_WORD.findall(text)]  # the open one may be a run's last word as far as it goes
+        words = (*self._last, *_WORD.findall(text))  # the open one may be a run's last word as far as it goes
         if not self.found:
-            self.found = self._leaks([tuple(words[at : at + RUN]) for at in range(len(words) - RUN + 1)])
-        if self._begun:
-            words.pop()
-        self._last = words[-RUN + 1 :]
+            self.found = self._leaks([words[at : at + RUN] for at in range(len(words) - RUN + 1)])
+        whole = words[:-1] if self._begun else words
+        self._last = whole[-RUN + 1 :]
         return self.found
 
     def _leaks(self, told: list[tuple[str, ...]]) -> bool:

@@ -160,14 +160,12 @@ class Retriever:
         query = Query.of([[window.tokens for window in windows] for windows in conversations], self._encoder)
         every = [window for windows in conversations for window in windows]
         margins = self._score(query) - np.array([window.handicap for window in every], np.float32)[:, None]
-        best = np.maximum.reduceat(margins, query.starts)
+        best = query.best(margins)
         top = best.max(axis=1, keepdims=True)
-        near = (best > top - COMPANY) & (top > 0)
+        near = np.flatnonzero((best > top - COMPANY) & (top > 0))  # in two dimensions it takes thrice as long
         found: list[list[tuple[float, int]]] = [[] for _ in conversations]
-        numbers, columns = near.nonzero()
-        for number, column, score in zip(
-            numbers.tolist(), columns.tolist(), best[near].tolist(), strict=True
-        ):
+        for place, score in zip(near.tolist(), best.take(near).tolist(), strict=True):
+            number, column = divmod(place, len(self._ids))
             found[number].append((-score, column))
 
         starts = query.starts.tolist()

@@ -80,6 +80,17 @@ class Query:
         """The first window of each conversation."""
         return self.sizes.cumsum() - self.sizes
 
+    def best(self, values: Vectors) -> Vectors:
+        """The best that each conversation's windows reach, column by column.
+
+        Args:
+            values: A row per window.
+        """
+        if len(values) == len(self.sizes):  # a window each, as short prompts have: nothing to compare
+            return values
+        best: Vectors = np.maximum.reduceat(values, self.starts)
+        return best
+
     def only(self, windows: Sequence[int], sizes: NDArray[np.intp]) -> Query:
         """Some of the windows, so many of each conversation."""
         return Query(self.rows[windows], tuple(self.tokens[number] for number in windows), sizes)

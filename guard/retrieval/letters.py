@@ -87,7 +87,15 @@ SUBSTITUTED: dict[str, Table] = {name: _gain(to) for name, to in SUBSTITUTIONS.i
 """Gain of undoing each substitution."""
 
 _SUSPECTS: Table = np.stack([REVERSED, *SUBSTITUTED.values()]).reshape(len(SUBSTITUTIONS) + 1, -1)
-_MOST: Table = _SUSPECTS.max(axis=0)
+
+
+def _by_bytes(table: Table) -> Table:
+    """A table over two bytes that follow each other in a text, by the number they are as little-endian."""
+    of_bytes: Table = table.reshape(_BREAK + 1, _BREAK + 1).T[np.ix_(_CLASS, _CLASS)]
+    return of_bytes.ravel()
+
+
+_MOST: Table = _by_bytes(_SUSPECTS.max(axis=0))
 """The best that any of the suspects makes of a pair: an upper bound that nine prompts in ten stay below."""
 
 
@@ -106,18 +114,20 @@ def best_stretch(values: NDArray[np.float32]) -> float:
     if len(values) <= WINDOW:
         return float(values.sum())
     sums = values.cumsum(dtype=np.float64)
-    return float(max(sums[WINDOW - 1], (sums[WINDOW:] - sums[:-WINDOW]).max()))
+    return max(float(sums[WINDOW - 1]), float((sums[WINDOW:] - sums[:-WINDOW]).max()))
 
 
 def looks_transformed(text: str) -> bool:
     """Whether some stretch reads better backwards or substituted than as it stands."""
-    letters = classes(text)
-    if len(letters) < 6:
+    data = text.encode("latin-1", "replace")
+    if len(data) < 6:
         return False
-    pairs = letters[:-1] * 27 + letters[1:]
-    if best_stretch(_MOST.take(pairs)) <= THRESHOLD:
+    # Few calls and no classes, since most prompts of a busy service end here.
+    if best_stretch(_MOST.take(np.ndarray(len(data) - 1, "<u2", data, strides=(1,)))) <= THRESHOLD:
         return False
-    return any(best_stretch(gained) > THRESHOLD for gained in _SUSPECTS.take(pairs, axis=1))
+    letters = _CLASS[np.frombuffer(data, np.uint8)]
+    gained = _SUSPECTS.take(letters[:-1] * (_BREAK + 1) + letters[1:], axis=1)
+    return any(best_stretch(values) > THRESHOLD for values in gained)
 
 
 def english(text: str) -> float:

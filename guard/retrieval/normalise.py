@@ -54,7 +54,7 @@ _SHAPES = tuple(
     re.compile(pattern)
     for pattern in (
         r"[A-Za-z0-9+/_=-]{16}",  # long words: base64, base32, joined hex or binary
-        r"(?<=[a-z])[A-Z]\S{3}",  # shorter base64
+        r"[A-Z](?<=[a-z][A-Z])\S{3}",  # shorter base64
         r"[\s.*_|/,-]\w[\s.*_|/,-]{1,4}\w[\s.*_|/,-]{1,4}\w\b",  # spaced letters
         r"-[ .-]-|\.[ .-]\.|[–—•·⠁-⣿]",  # Morse, Braille
     )

@@ -103,11 +103,11 @@ class TextScorer:
             nearest = np.maximum.reduceat(query.rows @ self._rows.T, self._starts, axis=1)
             return along + np.float32(NEAR) * (nearest - ordinary[:, None])
         owners, lines = np.arange(len(query.sizes)).repeat(query.sizes), np.arange(len(along))[:, None]
-        chosen = _best(np.maximum.reduceat(along, query.starts), SHORTLIST)
+        chosen = _best(query.best(along), SHORTLIST)
         listed = chosen[owners]
         rest = np.matmul(self._rest[listed], query.rows[:, LEADING:, None])[..., 0]
         closer = along[lines, listed] + rest
-        best = _best(np.maximum.reduceat(closer, query.starts), CANDIDATES)
+        best = _best(query.best(closer), CANDIDATES)
         chosen = chosen[np.arange(len(chosen))[:, None], best]
         nearest = self._nearest(query, chosen)
         scores = np.full_like(along, -np.inf)
@@ -119,14 +119,16 @@ class TextScorer:
     def _nearest(self, query: Query, chosen: NDArray[np.intp]) -> Vectors:
         """Cosine of each window with the nearest passage of each of its conversation's sections."""
         nearest = np.empty((len(query.rows), chosen.shape[1]), np.float32)
-        starts, sizes = self._starts[chosen], self._sizes[chosen]
-        edges = sizes.cumsum(axis=1) - sizes
-        last = 0
-        for number, count in enumerate(query.sizes.tolist()):
-            first, last = last, last + count
-            passages = self._rows.take(spans(starts[number], sizes[number]), axis=0)
-            cosines = query.rows[first:last] @ passages.T
-            np.maximum.reduceat(cosines, edges[number], axis=1, out=nearest[first:last])
+        sizes = self._sizes[chosen]
+        edges = sizes.cumsum(axis=1)
+        ends = edges[:, -1].cumsum().tolist()
+        edges -= sizes
+        numbers = spans(self._starts[chosen].ravel(), sizes.ravel())
+        row = start = 0
+        for inner, count, end in zip(edges, query.sizes.tolist(), ends, strict=True):
+            cosines = query.rows[row : row + count] @ self._rows.take(numbers[start:end], axis=0).T
+            np.maximum.reduceat(cosines, inner, axis=1, out=nearest[row : row + count])
+            row, start = row + count, end
         return nearest
 
     def _calibrated(self, background: Background) -> np.float32:

@@ -4,6 +4,9 @@ Both stand in front of the same nginx, which answers every chat with the same st
 cites a clause, a verdict, an answer. The guard checks a key, retrieves from a policy of 1,000 sections,
 composes the prompt, reads and verifies the thinking, and makes the record durable before it answers.
 One worker each, pinned to one core; nginx and wrk share the other. Needs nginx and wrk.
+
+Both run all the time and are loaded in turn, round after round, since a shared machine changes its speed by
+a quarter within minutes: each round has its own ratio, and their median is what counts.
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ import os
 import re
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,10 +82,15 @@ class Figures:
     errors: int
 
 
+Runs = dict[int, list[Figures]]
+"""By number of connections, the runs of one server."""
+
+
 def main() -> None:
     """Measure both and print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=10, help="length of each wrk run")
+    parser.add_argument("--rounds", type=int, default=7, help="how often each is loaded, in turn")
+    parser.add_argument("--seconds", type=int, default=4, help="length of each wrk run")
     parser.add_argument("--sections", type=int, default=1000, help="size of the policy")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--json", type=Path, help="also write the figures there")
@@ -95,11 +104,12 @@ def main() -> None:
         write_policy(folder / "policy", options.sections, ROOT / "specs" / "default")
         key = new_key()
         (folder / "wrk.lua").write_text(_script(key), encoding="utf-8")
-        with _nginx(folder) as upstream:
-            rows = {
-                "bare relay": _run(folder, _relay(folder, upstream), options),
-                "guard": _run(folder, _guard(folder, upstream, key), options),
-            }
+        with (
+            _nginx(folder) as upstream,
+            _relay(folder, upstream) as relay,
+            _guard(folder, upstream, key) as url,
+        ):
+            rows = _rounds(folder, {"bare relay": relay, "guard": url}, options)
     _print(rows, options)
     if options.json:
         options.json.write_bytes(orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
@@ -179,12 +189,16 @@ def _process(command: list[str], url: str, environment: dict[str, str] | None = 
         process.wait(30)
 
 
-def _run(
-    folder: Path, server: AbstractContextManager[str], options: argparse.Namespace
-) -> dict[int, Figures]:
-    with server as url:
+def _rounds(folder: Path, urls: dict[str, str], options: argparse.Namespace) -> dict[str, Runs]:
+    """Load each server in turn; its runs by number of connections, one a round."""
+    for url in urls.values():
         _wrk(folder, url, 4, 2)  # warm-up
-        return {count: _wrk(folder, url, count, options.seconds) for count in options.connections}
+    rows: dict[str, Runs] = {name: {count: [] for count in options.connections} for name in urls}
+    for count in options.connections:
+        for _ in range(options.rounds):
+            for name, url in urls.items():
+                rows[name][count].append(_wrk(folder, url, count, options.seconds))
+    return rows
 
 
 def _wrk(folder: Path, url: str, connections: int, seconds: int) -> Figures:
@@ -208,18 +222,36 @@ def _percentile(text: str, percent: int) -> float:
     return float(number) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
 
 
-def _print(rows: dict[str, dict[int, Figures]], options: argparse.Namespace) -> None:
-    table = Table(title=f"one worker, one core, policy of {options.sections} sections, durable records")
-    for column in ("connections", "what", "requests/s", "p50 ms", "p99 ms", "errors", "of the relay"):
+def _print(rows: dict[str, Runs], options: argparse.Namespace) -> None:
+    table = Table(
+        title=f"one worker, one core, policy of {options.sections} sections, durable records; "
+        f"medians of {options.rounds} rounds"
+    )
+    for column in (
+        "connections",
+        "what",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "errors",
+        "of the relay",
+        "from-to",
+    ):
         table.add_column(column, justify="left" if column == "what" else "right")
     for count in options.connections:
         for name, runs in rows.items():
-            run, base = runs[count], rows["bare relay"][count]
+            pairs = zip(runs[count], rows["bare relay"][count], strict=True)
+            ratios = [run.rate / base.rate for run, base in pairs]
+            middle = [
+                statistics.median(getattr(run, what) for run in runs[count])
+                for what in ("rate", "p50", "p99")
+            ]
             table.add_row(
-                *(str(count), name, f"{run.rate:,.0f}", f"{run.p50:.2f}", f"{run.p99:.2f}"),
-                *(str(run.errors), f"{run.rate / base.rate:.2f}"),
+                *(str(count), name, f"{middle[0]:,.0f}", f"{middle[1]:.2f}", f"{middle[2]:.2f}"),
+                *(str(sum(run.errors for run in runs[count])), f"{statistics.median(ratios):.3f}"),
+                f"{min(ratios):.3f}-{max(ratios):.3f}",
             )
-    Console(width=110).print(table)
+    Console(width=120).print(table)
 
 
 def _free_port() -> int:
