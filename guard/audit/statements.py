@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TypeAlias
 
 from sqlalchemy import Connection, Dialect, Table, text
@@ -48,7 +49,7 @@ class RecordUpsert:
             # asyncpg sends them in one go and makes one transaction of them.
             connection.exec_driver_sql(self._for_rows(1, connection.dialect), list(rows))
         else:
-            values = tuple(value for row in rows for value in row)
+            values = tuple(chain.from_iterable(rows))
             connection.exec_driver_sql(self._for_rows(len(rows), connection.dialect), values)
 
     def _for_rows(self, count: int, dialect: Dialect) -> str:

@@ -53,7 +53,7 @@ class Batch:
 
     def _answer(self, retriever: Retriever, some: Sequence[_Waiting]) -> None:
         try:
-            found = self._hits(retriever, [retriever.windows(texts) for texts, _ in some])
+            found = self._hits(retriever, retriever.windows_of([texts for texts, _ in some]))
         except Exception as error:  # a callback of the loop has nobody to raise to
             for _, hits in some:
                 if not hits.done():

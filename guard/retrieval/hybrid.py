@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from guard.retrieval.background import Background
 from guard.retrieval.dense import StaticEncoder, Tokens
 from guard.retrieval.head import Head, HeadScorer
 from guard.retrieval.index import Entry, Query, entries
-from guard.retrieval.normalise import PLAIN, Reading, readings
+from guard.retrieval.normalise import PLAIN, Reading, readings, readings_of
 from guard.retrieval.scorer import Scorer, TextScorer
 
 MANY = 0.045
@@ -132,14 +133,20 @@ class Retriever:
 
     def windows(self, texts: Sequence[str]) -> tuple[Window, ...]:
         """Every reading of the texts of a conversation, newest first, in windows; none without a word."""
+        return self.windows_of([texts])[0]
+
+    def windows_of(self, conversations: Sequence[Sequence[str]]) -> list[tuple[Window, ...]]:
+        """The windows of each conversation; read together, which costs less than one by one."""
+        looked_at = [_newest(texts) for texts in conversations]
+        every = [text for texts in looked_at for text in texts]
+        read = iter(readings_of(every, self._encoder.lexicon))
+        return [self._windows([next(read) for _ in texts]) for texts in looked_at]
+
+    def _windows(self, texts: Sequence[Sequence[Reading]]) -> tuple[Window, ...]:
         found: list[Window] = []
-        left = CONVERSATION
         seen = 0
         for text in texts:
-            if left <= 0:
-                break
-            left -= len(text)
-            parts = [(r.via, self._encoder.windows(r.text)) for r in readings(text, self._encoder.lexicon)]
+            parts = [(reading.via, self._encoder.windows(reading.text)) for reading in text]
             seen += min(len(windows) for _, windows in parts)  # an encoded text is longer than it is
             handicap = MANY * math.log2(max(seen, 1))
             found.extend(Window(window, via, handicap) for via, windows in parts for window in windows)
@@ -179,6 +186,12 @@ class Retriever:
                 yield Hit(self._ids[column], -score, windows[clearest].via)
 
         return [tuple(hits(number)) for number in range(len(conversations))]
+
+
+def _newest(texts: Sequence[str]) -> list[str]:
+    """The texts of a conversation that are looked at; the last one may go over ``CONVERSATION``."""
+    ends = itertools.accumulate(map(len, texts), initial=0)
+    return [text for text, before in zip(texts, ends, strict=False) if before < CONVERSATION]
 
 
 def decodings(hits: Sequence[Hit]) -> tuple[str, ...]:

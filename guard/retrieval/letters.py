@@ -8,6 +8,8 @@ that somebody wrote it backwards or shifted the alphabet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,14 +91,19 @@ SUBSTITUTED: dict[str, Table] = {name: _gain(to) for name, to in SUBSTITUTIONS.i
 _SUSPECTS: Table = np.stack([REVERSED, *SUBSTITUTED.values()]).reshape(len(SUBSTITUTIONS) + 1, -1)
 
 
-def _by_bytes(table: Table) -> Table:
-    """A table over two bytes that follow each other in a text, by the number they are as little-endian."""
-    of_bytes: Table = table.reshape(_BREAK + 1, _BREAK + 1).T[np.ix_(_CLASS, _CLASS)]
-    return of_bytes.ravel()
+def _most() -> Table:
+    """The best that any suspect makes of two bytes that follow each other, as a little-endian number."""
+    most = _SUSPECTS.max(axis=0).reshape(_BREAK + 1, _BREAK + 1).T[np.ix_(_CLASS, _CLASS)]
+    most[0], most[:, 0] = most[0].clip(0), most[:, 0].clip(0)
+    most[0, 0] = 0
+    table: Table = most.ravel()
+    return table
 
 
-_MOST: Table = _by_bytes(_SUSPECTS.max(axis=0))
-"""The best that any of the suspects makes of a pair: an upper bound that nine prompts in ten stay below."""
+_MOST = _most()
+"""An upper bound, below which nine prompts in ten stay. Next to NUL, which sets texts apart, it is never
+less than nothing."""
+_APART = b"\0" * WINDOW
 
 
 def classes(text: str) -> NDArray[np.intp]:
@@ -117,13 +124,31 @@ def best_stretch(values: NDArray[np.float32]) -> float:
     return max(float(sums[WINDOW - 1]), float((sums[WINDOW:] - sums[:-WINDOW]).max()))
 
 
-def looks_transformed(text: str) -> bool:
-    """Whether some stretch reads better backwards or substituted than as it stands."""
-    data = text.encode("latin-1", "replace")
+def transformed(texts: Sequence[str]) -> list[bool]:
+    """Whether some stretch of a text reads better backwards or substituted than as it stands.
+
+    Args:
+        texts: One or more. All of them are looked at in one go, since most prompts of a busy service end
+            here, and only those that may be transformed once more by themselves.
+    """
+    every = [text.encode("latin-1", "replace") for text in texts]
+    return [
+        bound > THRESHOLD and _is_transformed(data) for data, bound in zip(every, _bounds(every), strict=True)
+    ]
+
+
+def _bounds(texts: Sequence[bytes]) -> list[float]:
+    """The most that any stretch of each text can gain."""
+    joined = _APART.join((b"", *texts, b""))
+    pairs = np.ndarray(len(joined) - 1, "<u2", joined, strides=(1,))
+    sums = _MOST.take(pairs).cumsum(dtype=np.float64)
+    lengths = np.array([len(text) + WINDOW for text in texts])
+    best = np.maximum.reduceat(sums[WINDOW:] - sums[:-WINDOW], lengths.cumsum() - lengths)
+    return [float(gain) for gain in best]
+
+
+def _is_transformed(data: bytes) -> bool:
     if len(data) < 6:
-        return False
-    # Few calls and no classes, since most prompts of a busy service end here.
-    if best_stretch(_MOST.take(np.ndarray(len(data) - 1, "<u2", data, strides=(1,)))) <= THRESHOLD:
         return False
     letters = _CLASS[np.frombuffer(data, np.uint8)]
     gained = _SUSPECTS.take(letters[:-1] * (_BREAK + 1) + letters[1:], axis=1)

@@ -72,13 +72,22 @@ _SIGNED_SHAPES = tuple(
 """Looked for only where the text has a sign or digit at all."""
 
 
-def _suspicious(text: str) -> bool:
-    """Whether anything in the text has the look of a disguise or an encoding."""
+def _suspicious(texts: Sequence[str]) -> list[bool]:
+    """Whether anything in a text has the look of a disguise or an encoding."""
+    found = [_has_shape(text) for text in texts]
+    others = [number for number, shaped in enumerate(found) if not shaped]
+    if others:
+        turned = letters.transformed([texts[number] for number in others])
+        for number, is_turned in zip(others, turned, strict=True):
+            found[number] = is_turned
+    return found
+
+
+def _has_shape(text: str) -> bool:
     return (
         any(shape.search(text) for shape in _SHAPES)
         or (_SIGN.search(text) is not None and any(s.search(text) for s in _SIGNED_SHAPES))
         or len(alphabets.SPOKEN.intersection(text.lower().split())) >= 3
-        or letters.looks_transformed(text)
     )
 
 
@@ -90,27 +99,39 @@ def bounded(text: str, limit: int = LIMIT) -> str:
 
 
 def readings(text: str, lexicon: disguise.Lexicon | None = None) -> tuple[Reading, ...]:
-    """The cleaned text first, then what decodings made of it, each once.
+    """The cleaned text first, then what decodings made of it, each once; see ``readings_of``."""
+    return readings_of([text], lexicon)[0]
+
+
+def readings_of(texts: Sequence[str], lexicon: disguise.Lexicon | None = None) -> list[tuple[Reading, ...]]:
+    """The readings of texts, which cost less together than one by one.
 
     Args:
-        text: Anything a client sent; only ``LIMIT`` characters of it are looked at.
+        texts: Anything clients sent; only ``LIMIT`` characters of each are looked at.
         lexicon: Known words by rank, to choose between ``1`` as *i* and as *l* and to set
             run-together letters apart; without it letter statistics have to do.
 
     Returns:
-        Between 1 and ``MAX_READINGS`` readings.
+        Between 1 and ``MAX_READINGS`` readings of each: the cleaned text first, then what decodings made
+        of it, each once.
     """
-    plain, disguises = disguise.clean(bounded(text))
-    first = Reading(plain, "+".join(disguises) or PLAIN)
-    if not _suspicious(plain):
-        return (first,)
-    words = lexicon or {}
+    cleaned = [disguise.clean(bounded(text)) for text in texts]
+    plain = [Reading(text, "+".join(disguises) or PLAIN) for text, disguises in cleaned]
+    suspicious = _suspicious([reading.text for reading in plain])
+    return [
+        _decodings(reading, lexicon or {}) if suspect else (reading,)
+        for reading, suspect in zip(plain, suspicious, strict=True)
+    ]
+
+
+def _decodings(first: Reading, words: disguise.Lexicon) -> tuple[Reading, ...]:
+    """A reading, and what decodings make of it."""
     decoders = (
         *_DECODERS,
         ("spaced", lambda text: disguise.spaced(text, words)),
         ("leetspeak", lambda text: disguise.leetspeak(text, words)),
     )
-    found = {plain: first}
+    found = {first.text: first}
     frontier = [first]
     for _ in range(DEPTH):
         frontier = [new for reading in frontier for new in _decoded(reading, decoders, found)]

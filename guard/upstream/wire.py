@@ -85,6 +85,8 @@ async def read_all(response: Response, deadline: float) -> bytes:
 
 async def drain(response: Response) -> None:
     """Read to the end of a body whose answer is complete; a body that goes on is cut off."""
+    if response.content.at_eof():
+        return
     with suppress(UpstreamError):
         deadline = asyncio.get_running_loop().time() + _DRAIN_SECONDS
         while await read(response, deadline):
