@@ -45,11 +45,11 @@ from guard.config import Settings
 from guard.engine import EngineLink, EngineState
 from guard.errors import AuditError, ConfigError
 from guard.keys import KeyRing
+from guard.metrics import Metrics
 from guard.pipeline.pipeline import Pipeline
 from guard.policy.load import default_policy_folder
 from guard.retrieval.dense import StaticEncoder
 from guard.rollout.active import ActivePolicy, ReloadResult
-from guard.telemetry import Metrics
 from guard.upstream.in_process import WrappedApp
 
 REASONING_FIELDS = {

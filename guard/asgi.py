@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from guard.app import create_app, running
 from guard.config import MiddlewareSettings, read_settings
 from guard.lifespan import LifespanRelay
-from guard.telemetry import configure_events
+from guard.logs import configure_events
 from guard.upstream.in_process import WrappedApp
 
 CONFIG_VARIABLE = "GUARD_CONFIG"

@@ -153,8 +153,8 @@ async def _serve(settings: Settings) -> bool:
     import uvicorn
 
     from guard.app import create_app, running
+    from guard.logs import configure_logs
     from guard.server import Server
-    from guard.telemetry import configure_logs
 
     configure_logs(settings.log_format)
     started = time.perf_counter()

@@ -19,11 +19,11 @@ from guard.api.answer import Gathered
 from guard.api.request_id import new_request_id
 from guard.app import running
 from guard.config import Settings
+from guard.logs import configure_logs
 from guard.pipeline.exchange import Exchange
 from guard.pipeline.pipeline import Pipeline
 from guard.policy.model import Policy, Ruling
 from guard.rollout.snapshot import Snapshot
-from guard.telemetry import configure_logs
 
 ENDPOINT = "try"
 """Under this name the trials stand in the records."""

@@ -13,9 +13,9 @@ from guard.audit.store import AuditStore
 from guard.config import is_loopback
 from guard.errors import NotFound, Unauthenticated
 from guard.keys import Caller, KeyRing
+from guard.metrics import Metrics
 from guard.pipeline.pipeline import Pipeline
 from guard.rollout.active import ActivePolicy
-from guard.telemetry import Metrics
 
 POLICY_MARK = "@"
 """Between a model's name and a policy's, for clients that can send no header of their own."""

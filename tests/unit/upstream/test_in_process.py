@@ -10,7 +10,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guard.errors import ApiError, Overloaded, UpstreamError, UpstreamTimeout
-from guard.telemetry import configure_events
+from guard.logs import configure_events
 from guard.upstream import in_process
 from guard.upstream.in_process import HIGH_WATER, InProcessUpstream, WrappedApp
 from guard.upstream.text_runs import Chunk

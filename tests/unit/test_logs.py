@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 import structlog
 
-from guard.telemetry import configure_logs
+from guard.logs import configure_logs
 
 
 @pytest.fixture(autouse=True)
