@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from guard.deliberation.style import REFUSAL_CHARACTERS, AnswerStyle, agrees, answer_style
+from guard.deliberation.style import (
+    HOLDING_BACK,
+    REFUSAL_CHARACTERS,
+    REFUSALS,
+    AnswerStyle,
+    Phrase,
+    agrees,
+    answer_style,
+)
 from guard.policy.load import default_policy_folder, load_policy
 from guard.policy.model import Ruling
 
-REFUSALS = [
+REFUSED = [
     "I'm sorry, but I can't help with that.",
     "I’m sorry, but I can’t help with that.",
     "I`m sorry, but I can´t help with that.",
@@ -98,7 +108,7 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize("answer", REFUSALS)
+@pytest.mark.parametrize("answer", REFUSED)
 def test_a_refusal_is_recognised_by_its_opening(answer: str) -> None:
     """However a short refusal is worded, it reads as one."""
     assert answer_style(answer) == AnswerStyle.REFUSAL
@@ -158,3 +168,11 @@ def test_only_a_refusal_does_what_the_verdict_refuse_says() -> None:
     assert expected == {
         verdict: {style: agrees(verdict, style) for style in AnswerStyle} for verdict in expected
     }
+
+
+@pytest.mark.parametrize("phrase", [*REFUSALS, *HOLDING_BACK], ids=lambda phrase: phrase.words[0])
+@given(st.data())
+def test_whatever_a_phrase_matches_has_one_of_its_words(phrase: Phrase, data: st.DataObject) -> None:
+    """So an answer without them needs no look at the pattern."""
+    found = data.draw(st.from_regex(phrase.pattern, alphabet=st.characters(codec="ascii")))
+    assert any(word in found.lower() for word in phrase.words)
