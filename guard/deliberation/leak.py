@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 RUN = 12
@@ -16,16 +17,30 @@ RUN = 12
 id, and none of its refusal texts has half as many in common with what the model is given."""
 
 _WORD = re.compile(r"[^\W_]+")
-_OPEN_END = re.compile(r"[^\W_]+\Z")
 
-Runs = frozenset[int]
-"""The hashes of all runs of words of one text; they hold within one process."""
+_HALF = RUN // 2
+"""Words in a row that are looked for first, from every so many words on: any run holds such a half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The hashes of all runs of words of one text; they hold within one process."""
+
+    whole: frozenset[int]
+    """Of ``RUN`` words."""
+    half: frozenset[int]
+    """Of half as many."""
 
 
 def runs(text: str) -> Runs:
-    """Every run of ``RUN`` words in a text."""
+    """Every run of words in a text."""
     words = tuple(_WORD.findall(text.lower()))
-    return frozenset(hash(words[at : at + RUN]) for at in range(len(words) - RUN + 1))
+    return Runs(frozenset(map(hash, _rows(words, RUN))), frozenset(map(hash, _rows(words, _HALF))))
+
+
+def _rows(words: tuple[str, ...], size: int, step: int = 1) -> list[tuple[str, ...]]:
+    """So many words in a row, from every ``step``-th on."""
+    return [words[at : at + size] for at in range(0, len(words) - size + 1, step)]
 
 
 def quotes(text: str, hidden: str, run: int) -> bool:
@@ -61,28 +76,26 @@ class LeakReader:
     def feed(self, text: str) -> bool:
         """Take the next piece; whether a run is complete now or was before."""
         text = self._begun + text.lower()
-        end = _OPEN_END.search(text)
-        self._begun = end[0] if end else ""
-        words = (*self._last, *_WORD.findall(text))  # the open one may be a run's last word as far as it goes
+        told = _WORD.findall(text)  # the open one may be a run's last word as far as it goes
+        self._begun = told[-1] if _WORD.match(text[-1:]) else ""
+        words = (*self._last, *told)
         if not self.found:
-            self.found = self._leaks([words[at : at + RUN] for at in range(len(words) - RUN + 1)])
+            self.found = self._leaks(words)
         whole = words[:-1] if self._begun else words
         self._last = whole[-RUN + 1 :]
         return self.found
 
-    def _leaks(self, told: list[tuple[str, ...]]) -> bool:
-        """Whether one of these runs of words is hidden and not the client's own."""
-        keys = list(map(hash, told))
-        if all(known.isdisjoint(keys) for known in self._hidden):
+    def _leaks(self, words: tuple[str, ...]) -> bool:
+        """Whether a run of these words is hidden and not the client's own."""
+        if len(words) < RUN:
             return False
-        if self._known is None:
+        halves = list(map(hash, _rows(words, _HALF, _HALF)))
+        if all(known.half.isdisjoint(halves) for known in self._hidden):
+            return False
+        told = [row for row in _rows(words, RUN) if any(hash(row) in known.whole for known in self._hidden)]
+        if told and self._known is None:
             self._known = "".join(chain.from_iterable(map(_spaced, self._own())))
-        known = self._known
-        return any(
-            f" {' '.join(words)} " not in known
-            for key, words in zip(keys, told, strict=True)
-            if any(key in hidden for hidden in self._hidden)
-        )
+        return any(f" {' '.join(row)} " not in (self._known or "") for row in told)
 
 
 def _spaced(text: str) -> str:

@@ -72,7 +72,7 @@ def test_the_texts_of_the_client_are_asked_for_only_where_a_run_was_found() -> N
 
 def test_a_short_text_has_no_runs() -> None:
     """Nothing can be quoted from it."""
-    assert runs(" ".join(WORDS[: RUN - 1])) == frozenset()
+    assert runs(" ".join(WORDS[: RUN - 1])).whole == frozenset()
 
 
 def test_every_clause_of_the_default_policy_is_long_enough_to_be_noticed() -> None:
