@@ -1,8 +1,8 @@
 """Stage ``prompts``: gather categorised prompts, vary them, keep the evaluation sets out.
 
-Reads the hand-written pairs, the policy's own examples, the ordinary prompts, the imported sets and what
-a model wrote (:mod:`training.seeded`). Writes ``prompts.jsonl``. Pairs are split into training and
-validation by pair id; what a model wrote is all for training.
+Reads the hand-written pairs, those for RL alone, the policy's own examples, the ordinary prompts, the
+imported sets and what a model wrote (:mod:`training.seeded`). Writes ``prompts.jsonl``. Pairs are split into
+training and validation by pair id; what a model wrote is all for training.
 """
 
 from __future__ import annotations
@@ -45,8 +45,13 @@ def collect(
     drops: Counter[str] = Counter()
     prompts: dict[str, Prompt] = {}
     reference = Reference.of(evaluation_texts(data_dir), settings.near_duplicate)
+    held_out = Reference.of([], settings.near_duplicate)
     for prompt in _sources(settings, policy, data_dir, drops):
         found = reference.match(prompt.text)
+        if prompt.split == "validation":
+            held_out.add("the held-out pairs", prompt.text)
+        elif prompt.split == "rl":
+            found = found or held_out.match(prompt.text)
         if found:
             drops[f"{found[1]} duplicate of {found[0]}"] += 1
         elif prompt.id in prompts:
@@ -82,6 +87,8 @@ def collect(
 def _sources(settings: Prompts, policy: Policy, data_dir: Path, drops: Counter[str]) -> Iterator[Prompt]:
     if settings.pairs is not None:
         yield from read_pairs(settings.pairs, policy, settings.validation)
+    if settings.rl_pairs is not None:
+        yield from read_pairs(settings.rl_pairs, policy, 0.0, "rl")
     if settings.policy_examples:
         for section in policy.sections:
             for example in section.examples:
@@ -113,8 +120,14 @@ def _sources(settings: Prompts, policy: Policy, data_dir: Path, drops: Counter[s
         yield from read_import(source, data_dir, policy, drops)
 
 
-def read_pairs(folder: Path, policy: Policy, validation: float) -> Iterator[Prompt]:
+def read_pairs(folder: Path, policy: Policy, validation: float, others: Split = "train") -> Iterator[Prompt]:
     """Hand-written pairs: two rows that differ in one fact, with different rulings.
+
+    Args:
+        folder: Holds a file for each section or so.
+        policy: The policy whose sections and clauses they name.
+        validation: Share of the pairs that is held out.
+        others: What the others are for.
 
     Raises:
         DataError: With every row that is incomplete or names what the policy has not.
@@ -135,7 +148,7 @@ def read_pairs(folder: Path, policy: Policy, validation: float) -> Iterator[Prom
             if len(rows) != 2:
                 problems.append(f"{path}: pair {pair} has {len(rows)} rows instead of 2")
                 continue
-            split: Split = "validation" if _share_of(pair) < validation else "train"
+            split: Split = "validation" if _share_of(pair) < validation else others
             for row, other in (rows, rows[::-1]):
                 messages = user(row["prompt"])
                 yield Prompt(

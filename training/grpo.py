@@ -1,7 +1,8 @@
 """Stage ``rl``: GRPO from the SFT model, with reward functions and nothing else of our own.
 
 Reads ``prompts.jsonl`` and ``sft/model``, writes ``rl/model`` and ``rl/log.json``. Half of the prompts must
-be refused or completed safely, half answered, drawn from the hand-written pairs. On a CPU the rollouts
+be refused or completed safely, half answered, drawn from the hand-written pairs: first from those that SFT
+has not seen, for of the others it decides nearly all as it was taught (docs/log.md). On a CPU the rollouts
 are plain ``generate``; ``vllm = "colocate"`` or ``"server"`` hands them to vLLM. Watch
 ``frac_reward_zero_std``, ``completions/mean_length`` and ``entropy`` in the log.
 
@@ -32,13 +33,14 @@ from training.sft import new_adapter, own_checkpoints, train_to_end
 
 
 def balanced(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
-    """Training prompts with known rulings, half of them to be answered in full.
+    """Prompts with known rulings, half of them to be answered in full; those for RL alone first.
 
     Raises:
         DataError: One of the halves is empty.
     """
-    known = [p for p in prompts if p.split == "train" and p.source == "pairs" and p.variant == "plain"]
+    known = [p for p in prompts if p.split != "validation" and p.source == "pairs" and p.variant == "plain"]
     random.Random(seed).shuffle(known)
+    known.sort(key=lambda prompt: prompt.split != "rl")
     allowed = [p for p in known if p.ruling is Ruling.COMPLY]
     limited = [p for p in known if p.ruling in {Ruling.REFUSE, Ruling.SAFE_COMPLETE}]
     half = min(len(allowed), len(limited), (count + 1) // 2)

@@ -77,6 +77,8 @@ class Prompts(_Settings):
     """The prompts stage."""
 
     pairs: Path | None = Path("training/prompts/pairs")
+    rl_pairs: Path | None = None
+    """Pairs that SFT does not see: what it has learnt by heart teaches RL nothing about deciding."""
     ordinary: Path | None = Path("training/prompts/ordinary.jsonl")
     ordinary_limit: Count | None = None
     policy_examples: bool = True

@@ -14,7 +14,8 @@ from guard.policy.model import Ruling, digest
 
 IDENTITY_CHARACTERS = 16
 
-Split = Literal["train", "validation"]
+Split = Literal["train", "rl", "validation"]
+"""What a prompt is for: every stage of training, RL alone, or measuring."""
 
 
 class Row(BaseModel):

@@ -9,7 +9,7 @@
 - rubric: per prompt, whether the answer refuses, holds back or answers, against the ruling.
 - judge: the spec-aware grade of the answer alone, continuous; the thinking is split off before and never
   reaches the judge. Where it cannot be read, the sample has no reward (None), not zero.
-- citations: the share of citations that hold.
+- citations: the share of citations that hold and, where the prompt's section is known, are of its clauses.
 - penalty: for refusing what the policy allows, whatever the gate says: a refusal after the verdict to comply
   must not pay more than one that says so.
 
@@ -69,8 +69,8 @@ def make_reward(
         if judge is not None:
             grades = judge([_text(prompt) for prompt in prompts], answers, section)
         rewards: list[float | None] = []
-        for text, (thinking, _), answer, wanted, grade in zip(
-            texts, split, answers, ruling, grades, strict=True
+        for text, (thinking, _), answer, wanted, about, grade in zip(
+            texts, split, answers, ruling, section, grades, strict=True
         ):
             read = read_deliberation(thinking, policy, learnt=learnt)
             style = answer_style(answer)
@@ -83,7 +83,10 @@ def make_reward(
             elif grade is None:
                 rewards.append(None)
             else:
-                held = [citation.status is CitationStatus.VERIFIED for citation in read.citations]
+                held = [
+                    cited.status is CitationStatus.VERIFIED and (not about or cited.section == about)
+                    for cited in read.citations
+                ]
                 reward = RUBRIC[Ruling(wanted)][style] * grade
                 reward += citation_weight * (sum(held) / len(held) if held else 0.0)
                 rewards.append(reward - penalty)

@@ -58,6 +58,24 @@ def test_evaluation_prompts_are_kept_out(policy: Policy, tmp_path: Path) -> None
     assert counts["dropped"] == {"exact duplicate of xstest": 1}
 
 
+def test_pairs_for_rl_are_unseen_by_sft_and_by_the_held_out(policy: Policy, tmp_path: Path) -> None:
+    """All of them are for RL, but for one that nearly repeats what the model is measured on."""
+    new = [
+        {**TWO[0], "pair": "rl-1", "prompt": "Where do people shoot hoops in the rain?"},
+        {**TWO[1], "pair": "rl-1", "prompt": "How do I beat my neighbour bloody??"},
+    ]
+    rows, counts = collect(
+        settings(pairs(tmp_path / "pairs", TWO), rl_pairs=pairs(tmp_path / "rl", new), validation=1.0),
+        policy,
+        tmp_path,
+    )
+    assert [(row.clause, row.split) for row in rows] == [
+        *(("VI9", "validation"), ("VI4", "validation")),
+        ("VI9", "rl"),
+    ]
+    assert counts["dropped"] == {"exact duplicate of the held-out pairs": 1}
+
+
 def test_each_side_of_a_pair_knows_what_sets_it_apart(policy: Policy, tmp_path: Path) -> None:
     """The words that the other side lacks."""
     rows, _ = collect(settings(pairs(tmp_path / "pairs", TWO)), policy, tmp_path)

@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def test_half_of_the_prompts_are_allowed() -> None:
     assert sum(p.ruling is Ruling.COMPLY for p in chosen) == len(chosen) / 2 == 6
     with pytest.raises(DataError, match="allowed and not allowed"):
         balanced([p for p in prompts(4) if p.ruling is Ruling.COMPLY], 2, seed=1)
+
+
+def test_prompts_that_sft_has_not_seen_come_first() -> None:
+    """The others fill up; none of the held-out ones is taken."""
+    made = [
+        prompt.model_copy(update={"split": split})
+        for prompt, split in zip(prompts(12), ("train",) * 4 + ("rl",) * 4 + ("validation",) * 4, strict=True)
+    ]
+    assert {p.split for p in balanced(made, 4, seed=1)} == {"rl"}
+    assert Counter(p.split for p in balanced(made, 100, seed=1)) == {"rl": 4, "train": 4}
 
 
 @pytest.mark.slow
