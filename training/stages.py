@@ -203,7 +203,8 @@ def stage_key(name: str, recipe: Recipe, policy: Policy) -> str:
     sources: dict[str, str] = {}
     if name == "prompts":
         carriers = recipe.prompts.carriers if recipe.prompts.variants else None
-        for source in (recipe.prompts.pairs, recipe.prompts.ordinary, carriers):
+        read = (recipe.prompts.pairs, recipe.prompts.rl_pairs, recipe.prompts.ordinary, carriers)
+        for source in read:
             if source is not None and source.exists():
                 sources[source.name] = file_digest(source)
     answers = recipe.generate.answers
