@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from heapq import merge
 from itertools import groupby
 from typing import NamedTuple
 
@@ -29,10 +30,9 @@ QUOTE_MIN_WORDS = 3
 _ID = r"[A-Za-z]{2,4}[1-9][0-9]{0,2}"
 _IDS = rf"{_ID}(?:(?:\s*[,;/&+]\s*|\s+)(?:(?:and|or)\s+)?{_ID})*"
 _KIND = r"(?:sections?|clauses?|rules?)\s+"
-_MENTION = re.compile(
-    rf"\[\s*(?:{_KIND})?(?P<ids>{_IDS})\s*\]|\b{_KIND}(?P<bare>{_IDS})\b",
-    re.IGNORECASE,
-)
+_BRACKET = re.compile(rf"\[\s*(?:{_KIND})?(?P<ids>{_IDS})\s*\]", re.IGNORECASE)
+_BARE = re.compile(rf"\b{_KIND}(?P<ids>{_IDS})\b", re.IGNORECASE)
+_KINDS = ("section", "clause", "rule")
 _ONE_ID = re.compile(_ID)
 _QUOTE = re.compile(
     r"[^\S\n]*(?:[:,(*_–—-][^\S\n]*)*"
@@ -87,16 +87,27 @@ class Citation:
 def find_mentions(thinking: str) -> Iterator[Mention]:
     """Every clause id that is cited, in order of appearance; quoted words cite nothing themselves."""
     end = 0
-    while match := _MENTION.search(thinking, end):
+    for match in _in_order(thinking):
+        if match.start() < end:  # in the last quotation, or in its own brackets
+            continue
         quoted = _QUOTE.match(thinking, match.end())
         quote = " ".join(quoted["quote"].split()) if quoted else ""
         end = quoted.end() if quoted else match.end()
-        ids = _ONE_ID.findall(match["ids"] or match["bare"])
-        if match["ids"] and _indexes(thinking, match):
+        ids = _ONE_ID.findall(match["ids"])
+        if match.re is _BRACKET and _indexes(thinking, match):
             continue
         for position, clause in enumerate(ids):
             last = position == len(ids) - 1
             yield Mention(clause.upper(), quote if last else "", match.start(), end)
+
+
+def _in_order(thinking: str) -> Iterator[re.Match[str]]:
+    """Ids in brackets and bare ones, by their place; the bare are rare and cost more to look for."""
+    brackets = _BRACKET.finditer(thinking)
+    low = thinking.lower()
+    if not any(kind in low for kind in _KINDS):
+        return brackets
+    return merge(brackets, _BARE.finditer(thinking), key=re.Match.start)
 
 
 def _indexes(thinking: str, match: re.Match[str]) -> bool:

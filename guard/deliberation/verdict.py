@@ -11,6 +11,7 @@ that begins after the one that refused has ended, and a decision that stands in 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from guard.deliberation.thinking import REOPENED
 from guard.policy.model import Ruling
@@ -21,6 +22,7 @@ _OR = r"[ \t*_`\"'\])]*(?:[,|/][ \t]*(?:or[ \t]+)?|or[ \t]+)[ \t*_`\"'\[(]*"
 _DECISION = re.compile(
     rf"(?<![a-z]){_MARKER}(?P<choice>{_RULING}(?:{_OR}(?:{_MARKER})?{_RULING})*)(?![a-z_])", re.IGNORECASE
 )
+_MARKS = ("decision", "verdict")
 _ONE_RULING = re.compile(_RULING, re.IGNORECASE)
 _LINE_START = re.compile(
     r"[\s>*_`#\d.)-]*(?:(?:so|thus|therefore|hence|my|the),?\s+)?(?:final\s+)?", re.IGNORECASE
@@ -61,14 +63,13 @@ def holds_decision(text: str) -> bool:
     >>> holds_decision("End your thinking with 'Decision: comply'.")
     True
     """
-    low = text.lower()
-    return ("decision" in low or "verdict" in low) and _DECISION.search(text) is not None
+    return next(_in_order(text), None) is not None
 
 
 def _decisions(thinking: str, *, lines_only: bool) -> list[Ruling]:
     """The decisions that one thinking takes, in order."""
     taken = []
-    for match in _DECISION.finditer(thinking):
+    for match in _in_order(thinking):
         rulings = _ONE_RULING.findall(match["choice"])
         if len(rulings) > 1 or _QUESTION.match(thinking, match.end()):
             continue
@@ -79,6 +80,13 @@ def _decisions(thinking: str, *, lines_only: bool) -> list[Ruling]:
         word = rulings[0].lower()
         taken.append(Ruling.SAFE_COMPLETE if word.startswith("safe") else Ruling(word))
     return taken
+
+
+def _in_order(text: str) -> Iterator[re.Match[str]]:
+    """Every decision of a text; the pattern is looked for from the first mark on, mostly the last line."""
+    low = text.lower()
+    found = [at for at in map(low.find, _MARKS) if at >= 0]
+    return _DECISION.finditer(text, min(found)) if found else iter(())
 
 
 def _is_quoted(thinking: str, match: re.Match[str]) -> bool:
