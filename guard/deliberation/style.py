@@ -169,9 +169,13 @@ def answer_style(answer: str) -> AnswerStyle:
 
 def _any(phrases: Iterable[Phrase], text: str) -> bool:
     low = text.lower()
-    return any(
-        any(word in low for word in words) and pattern.search(text) is not None for words, pattern in phrases
-    )
+    for words, pattern in phrases:
+        for word in words:
+            if word in low:
+                if pattern.search(text):
+                    return True
+                break
+    return False
 
 
 def agrees(verdict: Ruling | None, style: AnswerStyle) -> bool | None:

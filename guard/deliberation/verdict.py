@@ -22,7 +22,6 @@ _OR = r"[ \t*_`\"'\])]*(?:[,|/][ \t]*(?:or[ \t]+)?|or[ \t]+)[ \t*_`\"'\[(]*"
 _DECISION = re.compile(
     rf"(?<![a-z]){_MARKER}(?P<choice>{_RULING}(?:{_OR}(?:{_MARKER})?{_RULING})*)(?![a-z_])", re.IGNORECASE
 )
-_MARKS = ("decision", "verdict")
 _ONE_RULING = re.compile(_RULING, re.IGNORECASE)
 _LINE_START = re.compile(
     r"[\s>*_`#\d.)-]*(?:(?:so|thus|therefore|hence|my|the),?\s+)?(?:final\s+)?", re.IGNORECASE
@@ -85,8 +84,8 @@ def _decisions(thinking: str, *, lines_only: bool) -> list[Ruling]:
 def _in_order(text: str) -> Iterator[re.Match[str]]:
     """Every decision of a text; the pattern is looked for from the first mark on, mostly the last line."""
     low = text.lower()
-    found = [at for at in map(low.find, _MARKS) if at >= 0]
-    return _DECISION.finditer(text, min(found)) if found else iter(())
+    first, second = sorted((low.find("decision"), low.find("verdict")))
+    return _DECISION.finditer(text, first if first >= 0 else second) if second >= 0 else iter(())
 
 
 def _is_quoted(thinking: str, match: re.Match[str]) -> bool:

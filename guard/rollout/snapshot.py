@@ -40,11 +40,11 @@ class Snapshot:
         Args:
             given: Ids of the sections in the prompt.
         """
-        texts = (self.spec.constant, *(self.spec.sections[section] for section in given))
+        texts = [self.spec.constant, *map(self.spec.sections.__getitem__, given)]
         for text in texts:
             if text not in self._runs:
                 self._runs[text] = runs(text)
-        return tuple(self._runs[text] for text in texts)
+        return tuple(map(self._runs.__getitem__, texts))
 
     def remembering(self, policies: Iterable[Policy]) -> Snapshot:
         """This snapshot, with the clauses of these earlier policies known as such."""

@@ -189,8 +189,10 @@ def _counts(usage: object) -> bool:
     completion = usage.get("completion_tokens_details") or {}
     if not (isinstance(prompt, dict) and isinstance(completion, dict)):
         return False
-    counts = (*map(usage.get, _COUNTS), prompt.get("cached_tokens"), completion.get("reasoning_tokens"))
-    return all(isinstance(count, int | None) for count in counts)
+    for count in (*map(usage.get, _COUNTS), prompt.get("cached_tokens"), completion.get("reasoning_tokens")):
+        if count is not None and not isinstance(count, int):
+            return False
+    return True
 
 
 def _loads(data: bytes) -> Any:
