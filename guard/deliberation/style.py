@@ -50,7 +50,7 @@ BEGINNING = r"\W*(?:(?:oh|hi|hello|hey)\W+)?(?:I'?m |I am |we'?re |we are )?(?:s
 class Phrase(NamedTuple):
     """A pattern, and words of which one stands in all that it matches.
 
-    Looking for words first takes an answer of 2,000 characters 4 us in place of 130.
+    An answer of 2,100 characters is read in 16 us so, and in 146 by the patterns alone.
     """
 
     words: tuple[str, ...]
