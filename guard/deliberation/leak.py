@@ -93,9 +93,12 @@ class LeakReader:
         if all(known.half.isdisjoint(halves) for known in self._hidden):
             return False
         told = [row for row in _rows(words, RUN) if any(hash(row) in known.whole for known in self._hidden)]
-        if told and self._known is None:
+        if not told:
+            return False
+        if self._known is None:
             self._known = "".join(chain.from_iterable(map(_spaced, self._own())))
-        return any(f" {' '.join(row)} " not in (self._known or "") for row in told)
+        known = self._known
+        return any(f" {' '.join(row)} " not in known for row in told)
 
 
 def _spaced(text: str) -> str:

@@ -133,7 +133,7 @@ def transformed(texts: Sequence[str]) -> list[bool]:
     """
     every = [text.encode("latin-1", "replace") for text in texts]
     return [
-        bound > THRESHOLD and _is_transformed(data) for data, bound in zip(every, _bounds(every), strict=True)
+        bound > THRESHOLD and _is_transformed(text) for text, bound in zip(texts, _bounds(every), strict=True)
     ]
 
 
@@ -147,10 +147,10 @@ def _bounds(texts: Sequence[bytes]) -> list[float]:
     return [float(gain) for gain in best]
 
 
-def _is_transformed(data: bytes) -> bool:
-    if len(data) < 6:
+def _is_transformed(text: str) -> bool:
+    letters = classes(text)
+    if len(letters) < 6:
         return False
-    letters = _CLASS[np.frombuffer(data, np.uint8)]
     gained = _SUSPECTS.take(letters[:-1] * (_BREAK + 1) + letters[1:], axis=1)
     return any(best_stretch(values) > THRESHOLD for values in gained)
 

@@ -11,11 +11,11 @@ from guard.api.body import DEEPEST, read_json
 from guard.errors import InvalidRequest
 
 
-async def _read(body: bytes, kind: str | None = "application/json") -> Any:
+async def _read(body: bytes, kind: str | None = "application/json", *more: str) -> Any:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    headers = [] if kind is None else [(b"content-type", kind.encode())]
+    headers = [(b"content-type", name.encode()) for name in (kind, *more) if name is not None]
     scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
     return await read_json(Request(scope, receive), 10_000_000, 10)
 
@@ -35,6 +35,13 @@ async def test_what_a_web_page_could_send_unasked_is_refused(kind: str | None) -
     """Otherwise any page in a browser could use a guard on the same machine."""
     with pytest.raises(InvalidRequest, match="Content-Type"):
         await _read(b"[1]", kind)
+
+
+async def test_of_two_content_types_the_first_counts() -> None:
+    """A second one makes no form of a web page into JSON."""
+    assert await _read(b"[1]", "application/json", "text/plain") == [1]
+    with pytest.raises(InvalidRequest, match="Content-Type"):
+        await _read(b"[1]", "text/plain", "application/json")
 
 
 async def test_of_a_repeated_key_the_last_value_counts() -> None:
