@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from guard.errors import AuditError
 
 BUSY_SECONDS = 5.0
 """How long SQLite waits for a lock that another process holds."""
+_WAL_PAUSE = 0.01
+"""Seconds between two tries to switch a new file to WAL."""
 CACHED_STATEMENTS = 256
 READERS = 2
 """Threads that read, apart from the writer."""
@@ -121,6 +124,23 @@ class SqliteDatabase:
         if self._read_only:
             connection.execute("PRAGMA query_only=ON")
         else:
-            connection.execute("PRAGMA journal_mode=WAL")
+            _use_wal(connection)
             connection.execute(f"PRAGMA synchronous={self._synchronous}")
         return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Bring the file into WAL mode, where it stays.
+
+    Of processes that do so at once on a new file, SQLite lets one and fails the others without waiting for
+    the busy timeout, since they could wait for each other.
+    """
+    last = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+                raise
+        time.sleep(_WAL_PAUSE)

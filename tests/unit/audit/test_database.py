@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import traceback
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,17 @@ async def test_closing_waits_for_running_work(sqlite_store: AuditStore) -> None:
     with sqlite3.connect(sqlite_store.location) as connection:
         assert connection.execute("SELECT count(*) FROM records").fetchone() == (5,)
     connection.close()
+
+
+async def test_a_new_file_that_another_process_writes_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself would not wait: the switch to WAL fails at once while another has begun to write."""
+    path = tmp_path / "guard.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        opening = asyncio.create_task(AuditStore.open(path))
+        await asyncio.wait([opening], timeout=0.1)
+        assert not opening.done()
+        other.execute("COMMIT")
+    store = await opening
+    assert await store.read(lambda c: c.execute(text("PRAGMA journal_mode")).scalar()) == "wal"
+    await store.close()
