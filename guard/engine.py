@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
@@ -30,7 +30,7 @@ from guard.upstream.command import EngineSpec
 from guard.upstream.context import ContextLimit
 from guard.upstream.engine import Engine
 from guard.upstream.in_process import InProcessUpstream, WrappedApp
-from guard.upstream.text_runs import Chunk, TextRun
+from guard.upstream.stream import ChunkStream
 
 EMBEDDED_ANSWER_TOKENS = 512
 """Answer tokens on an engine that would otherwise run to the end of its context."""
@@ -101,15 +101,16 @@ class EngineLink:
         """Names under which its model is offered: ``default``, and its own without any path."""
         return _offered(self._profile.model)
 
-    def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[Chunk | TextRun], None]:
-        """Stream a chat completion, the chunks that arrive together in one list.
+    async def stream(self, body: Mapping[str, Any]) -> ChunkStream:
+        """Send a chat completion request; its caller reads the answer and closes it.
 
         Raises:
             Overloaded: The engine has not come up yet.
             InvalidRequest: The prompt is longer than the context, and the engine would not say so.
+            ApiError: As the client maps the engine's errors.
         """
         self._check_up()
-        return self._upstream.batches(self._context.fit(body) if self._context else body)
+        return await self._upstream.stream(self._context.fit(body) if self._context else body)
 
     async def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
         """Send a request that no policy is about, and return the engine's JSON.
@@ -119,7 +120,7 @@ class EngineLink:
             body: Its ``model``, where named as the guard offers it, is named as the engine calls it.
 
         Raises:
-            ApiError: As for ``batches``, and as the client maps the engine's errors.
+            ApiError: As for ``stream``, and as the client maps the engine's errors.
         """
         self._check_up()
         model = self._profile.model if body.get("model") in self.models else body.get("model")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -98,9 +97,7 @@ async def try_engine(pipeline: Pipeline, snapshot: Snapshot) -> AsyncIterator[Tr
         )
         choice = Gathered()
         prepared = await pipeline.prepare(exchange, snapshot)
-        async with aclosing(pipeline.run(prepared)) as events:
-            async for event in events:
-                choice.add(event)
+        await pipeline.run(prepared, 0, choice.take)
         verdict = choice.decided.deliberation.verdict if choice.decided else None
         yield Trial(question, "".join(choice.thinking), verdict, "".join(choice.answer))
 

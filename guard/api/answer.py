@@ -6,18 +6,26 @@ Endpoints differ in how an answer is written, not in how it is run; each gives a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import aclosing, nullcontext
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
 from starlette.types import Message, Receive, Scope, Send
 
-from guard.api.disconnect import ClientLeft, WhileConnected
+from guard.api.disconnect import WhileConnected
 from guard.api.errors import reasons, unrecorded
 from guard.errors import ApiError, AuditError
-from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
+from guard.pipeline.events import (
+    AnswerText,
+    ClientLeft,
+    Decided,
+    Event,
+    Finished,
+    ThinkingText,
+    ToolCalls,
+)
 from guard.pipeline.exchange import Prepared
 from guard.pipeline.notes import join_tool_calls
 from guard.pipeline.pipeline import Pipeline
@@ -43,6 +51,10 @@ class Gathered:
     tools: list[dict[str, Any]] = field(default_factory=list)
     decided: Decided | None = None
     finished: Finished | None = None
+
+    async def take(self, event: Event) -> None:
+        """As ``add``, for a pipeline to tell."""
+        self.add(event)
 
     def add(self, event: Event) -> None:
         """Take the next event."""
@@ -145,9 +157,8 @@ class WholeAnswer:
 
     async def _gather(self, prepared: Prepared, index: int) -> Gathered:
         choice = Gathered()
-        async with self._slots, aclosing(self._pipeline.run(prepared, index)) as events:
-            async for event in events:
-                choice.add(event)
+        async with self._slots:
+            await self._pipeline.run(prepared, index, choice.take)
         return choice
 
 
@@ -214,63 +225,42 @@ class StreamedAnswer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Relay the choices' events as they come; stop when the client leaves."""
         self._send = send
-        try:
-            async with (
-                WhileConnected(receive, every=self._ping_seconds, tick=self._ping),
-                aclosing(self._events()) as events,
-            ):
-                async for index, event in events:
-                    if isinstance(event, Decided) and len(self._runs) == 1:
-                        self._headers["x-guard-decision"] = decision(event)
-                    frames = self._writer.frames(index, event)
-                    if frames:
-                        await self._write(frames)
-                if self._keep is not None:
-                    await self._keep()
-                await self._write(self._writer.end(), last=True)
-        except ClientLeft:
-            return
-        except (ApiError, AuditError) as error:
-            if not self._started:
-                raise
-            told = error if isinstance(error, ApiError) else unrecorded(error)
-            log.warning("stream failed", code=told.code, reason=" | ".join(reasons(told)))
-            await self._write(self._writer.failed(told), last=True)
-
-    async def _events(self) -> AsyncGenerator[tuple[int, Event], None]:
-        run, count = self._pipeline.run, len(self._runs)
-        if count == 1:
-            index, prepared = self._runs[0]
-            async with aclosing(run(prepared, index)) as events:
-                async for event in events:
-                    yield index, event
-            return
-        queue: asyncio.Queue[tuple[int, Event | Exception | None]] = asyncio.Queue(maxsize=4 * count)
-
-        async def feed(index: int, prepared: Prepared) -> None:
+        with suppress(ClientLeft):
             try:
-                async with aclosing(run(prepared, index)) as events:
-                    async for event in events:
-                        await queue.put((index, event))
-                await queue.put((index, None))
-            except Exception as error:  # whatever it is, the reader must not wait for this choice
-                await queue.put((index, error))
+                async with WhileConnected(receive, every=self._ping_seconds, tick=self._ping):
+                    await self._run_all()
+                    if self._keep is not None:
+                        await self._keep()
+                    await self._write(self._writer.end(), last=True)
+            except (ApiError, AuditError) as error:
+                if not self._started:
+                    raise
+                told = error if isinstance(error, ApiError) else unrecorded(error)
+                log.warning("stream failed", code=told.code, reason=" | ".join(reasons(told)))
+                await self._write(self._writer.failed(told), last=True)
 
-        tasks = [asyncio.create_task(feed(index, prepared)) for index, prepared in self._runs]
+    async def _run_all(self) -> None:
+        """All choices side by side; the first that fails ends the others."""
+        if len(self._runs) == 1:
+            await self._run(*self._runs[0])
+            return
+        tasks = [asyncio.create_task(self._run(index, prepared)) for index, prepared in self._runs]
         try:
-            running = count
-            while running:
-                index, item = await queue.get()
-                if isinstance(item, Exception):
-                    raise item
-                if item is None:
-                    running -= 1
-                else:
-                    yield index, item
+            await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, index: int, prepared: Prepared) -> None:
+        async def relay(event: Event) -> None:
+            if isinstance(event, Decided) and len(self._runs) == 1:
+                self._headers["x-guard-decision"] = decision(event)
+            frames = self._writer.frames(index, event)
+            if frames:
+                await self._write(frames)
+
+        await self._pipeline.run(prepared, index, relay)
 
     async def _ping(self) -> None:
         if self._silent:
@@ -283,7 +273,10 @@ class StreamedAnswer:
             if self._ended:
                 return
             self._ended = last
-            if not self._started:
-                self._started = True
-                await self._send(_start(self._headers))
-            await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+            try:
+                if not self._started:
+                    self._started = True
+                    await self._send(_start(self._headers))
+                await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+            except OSError as error:  # as ASGI has it since 2.4; other servers say so by receive alone
+                raise ClientLeft from error

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from starlette.types import Receive
 
-
-class ClientLeft(Exception):
-    """The client closed the connection; nobody is there to be told."""
-
+from guard.pipeline.events import ClientLeft
 
 SETTLED = 0.2
 """Seconds after which a client is watched: a block that is over by then needs no task for that, and an engine
@@ -72,15 +70,19 @@ class WhileConnected:
         self._watcher = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(self._every):
-                    message = await self._receive()
-            except TimeoutError:
+        with suppress(ClientLeft):  # a tick may find it out first
+            while not await self._left_in_time():
                 if self._tick is not None:
                     await self._tick()
-                continue
-            if message["type"] == "http.disconnect":
-                self._left = True
-                self._task.cancel()
-                return
+        self._left = True
+        self._task.cancel()
+
+    async def _left_in_time(self) -> bool:
+        """Wait for the next tick; whether the client leaves before it is due."""
+        try:
+            async with asyncio.timeout(self._every):
+                while (await self._receive())["type"] != "http.disconnect":
+                    pass
+        except TimeoutError:
+            return False
+        return True

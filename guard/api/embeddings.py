@@ -14,8 +14,9 @@ from starlette.responses import Response
 
 from guard.api.admission import read_request
 from guard.api.chat_request import Text
-from guard.api.disconnect import ClientLeft, WhileConnected
+from guard.api.disconnect import WhileConnected
 from guard.errors import NotFound, UpstreamError
+from guard.pipeline.events import ClientLeft
 
 Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=131_072)]
 

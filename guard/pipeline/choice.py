@@ -8,7 +8,7 @@ visible token, so that no released answer lacks its record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import aclosing
 from typing import Protocol
 
@@ -18,7 +18,16 @@ from guard.deliberation.thinking import REOPENING
 from guard.deliberation.verdict import read_verdict
 from guard.errors import ApiError, InvalidRequest
 from guard.pipeline.enforcement import Action, Enforcement, reminder
-from guard.pipeline.events import AnswerText, Decided, Event, Finished, ThinkingText, ToolCalls
+from guard.pipeline.events import (
+    AnswerText,
+    ClientLeft,
+    Decided,
+    Emit,
+    Event,
+    Finished,
+    ThinkingText,
+    ToolCalls,
+)
 from guard.pipeline.exchange import EngineProfile, Prepared
 from guard.pipeline.hidden import PolicyWatch, shows_policy
 from guard.pipeline.messages import answer_form
@@ -42,7 +51,7 @@ class RecordWriter(Protocol):
 
 
 class Choice:
-    """Runs once; ``run`` gives its events and leaves exactly one record, whatever happens."""
+    """Runs once; tells its events as they come and leaves exactly one record, whatever happens."""
 
     def __init__(
         self,
@@ -52,6 +61,7 @@ class Choice:
         profile: EngineProfile,
         enforcement: Enforcement,
         writer: RecordWriter,
+        emit: Emit,
     ) -> None:
         """Set up; nothing is called yet.
 
@@ -62,6 +72,7 @@ class Choice:
             profile: What the engine can do.
             enforcement: What is done about findings.
             writer: Makes records durable.
+            emit: Told every event.
         """
         self._prepared = prepared
         self._exchange = prepared.exchange
@@ -69,16 +80,18 @@ class Choice:
         self._profile = profile
         self._enforcement = enforcement
         self._writer = writer
+        self._emit = emit
         self._notes = Notes(prepared, index, profile.model, enforcement.mode)
         self._watch = PolicyWatch(prepared)
         self._reminder = ""
         self._retry = False
 
-    async def run(self) -> AsyncGenerator[Event, None]:
-        """The choice's events, ``Finished`` last.
+    async def run(self) -> None:
+        """Tell the choice's events, ``Finished`` last; cancel it to stop the engine.
 
         Raises:
             ApiError: The engine failed; the record says so.
+            ClientLeft: So said whoever was told an event.
         """
         notes = self._notes
         try:
@@ -86,13 +99,11 @@ class Choice:
                 notes.begin_attempt()
                 self._watch = PolicyWatch(self._prepared)
                 self._retry = False
-                async with aclosing(self._attempt()) as events:
-                    async for event in events:
-                        yield event
+                await self._attempt()
                 if not self._retry:
                     break
                 self._reminder = reminder(notes.findings)
-        except (asyncio.CancelledError, GeneratorExit):
+        except (asyncio.CancelledError, ClientLeft):
             self._writer.keep(notes.record(Outcome.DISCONNECTED))
             raise
         except ApiError as error:
@@ -105,9 +116,9 @@ class Choice:
             await self._writer.write(notes.record(Outcome.FAILED, error=f"bug: {error!r}"))
             raise
         await self._writer.write(notes.record(notes.outcome))
-        yield Finished(notes.finish_reason, notes.usage, notes.stop_sequence)
+        await self._emit(Finished(notes.finish_reason, notes.usage, notes.stop_sequence))
 
-    async def _attempt(self) -> AsyncGenerator[Event, None]:
+    async def _attempt(self) -> None:
         """One deliberation and, if it holds, its answer; sets ``_retry`` where it does not."""
         notes = self._notes
         release = Release(
@@ -128,7 +139,7 @@ class Choice:
                         notes.thinking += REOPENING
                     notes.thinking += piece.thinking
                     if decided is None:
-                        yield ThinkingText(piece.thinking)
+                        await self._emit(ThinkingText(piece.thinking))
                     elif self._reconsidered(decided):
                         release.over = "content_filter"
                         break
@@ -141,7 +152,7 @@ class Choice:
                     hold = not decided.refused and self._must_hold()
                     if not hold:
                         await self._open_stream()
-                        yield decided
+                        await self._emit(decided)
                     if decided.refused:
                         break
                 for event in release.take(piece):
@@ -153,13 +164,13 @@ class Choice:
                         held.append(event)
                     else:
                         self._note(event)
-                        yield event
+                        await self._emit(event)
                 if release.over:
                     break
         for event in self._ending(decided, release, held, hold=hold):
             if hold and isinstance(event, Decided):
                 await self._open_stream()
-            yield event
+            await self._emit(event)
 
     def _ending(
         self, decided: Decided | None, release: Release, held: list[Event], *, hold: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,3 +54,10 @@ class Finished:
 
 
 Event = ThinkingText | Decided | AnswerText | ToolCalls | Finished
+
+Emit = Callable[[Event], Awaitable[None]]
+"""Takes the next event of a choice; may raise ``ClientLeft``."""
+
+
+class ClientLeft(Exception):
+    """The client closed the connection; nobody is there to be told."""

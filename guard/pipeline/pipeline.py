@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from guard.deliberation.verdict import holds_decision
 from guard.pipeline.abilities import check_able, not_applied
 from guard.pipeline.choice import Choice, RecordWriter
 from guard.pipeline.enforcement import Enforcement, Mode
-from guard.pipeline.events import Event
+from guard.pipeline.events import Emit
 from guard.pipeline.exchange import EngineProfile, Exchange, Prepared, RetrievalLimits
 from guard.pipeline.messages import form_text, query_texts, strings, system_text
 from guard.pipeline.turn import ChatEngine
@@ -107,8 +107,14 @@ class Pipeline:
             for text, reading in found.items()
         }
 
-    def run(self, prepared: Prepared, index: int = 0) -> AsyncGenerator[Event, None]:
-        """The events of one choice; close the generator to stop it."""
+    async def run(self, prepared: Prepared, index: int, emit: Emit) -> None:
+        """Run one choice to its end and tell its events; see ``Choice.run``.
+
+        Args:
+            prepared: The exchange.
+            index: Position among the choices of the request, from 0.
+            emit: Told every event.
+        """
         enforcement = self.enforcement
         if prepared.exchange.enforce:
             enforcement = replace(enforcement, mode=Mode.ENFORCE)
@@ -119,8 +125,9 @@ class Pipeline:
             self._engine.profile,
             enforcement,
             self._writer,
+            emit,
         )
-        return choice.run()
+        await choice.run()
 
 
 def _beside(exchange: Exchange) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Any, Protocol
 
 from guard.pipeline.calls import answer_call, continued_call, thinking_call
@@ -13,14 +13,21 @@ from guard.pipeline.reading import CallReader, Piece
 from guard.upstream.text_runs import Chunk, TextRun
 
 
+class ChatStream(Protocol):
+    """An answer that arrives."""
+
+    async def read(self) -> list[Chunk | TextRun]:
+        """The chunks that arrive next, together; none at the end."""
+
+    def close(self) -> None:
+        """Stop the engine's work, where it is not done."""
+
+
 class ChatEngine(Protocol):
     """What the pipeline asks of an engine."""
 
-    def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[Chunk | TextRun], None]:
-        """Stream a chat completion, the chunks that arrive together in one list.
-
-        Closing the generator stops the engine's work.
-        """
+    async def stream(self, body: Mapping[str, Any]) -> ChatStream:
+        """Send a chat completion request."""
 
 
 class Turn:
@@ -92,8 +99,8 @@ class Turn:
         reader = CallReader(thinking_opened=thinking_opened, joining=joining)
         thought = 0
         try:
-            async with aclosing(self._engine.batches(body)) as batches:
-                async for batch in batches:
+            with closing(await self._engine.stream(body)) as stream:
+                while batch := await stream.read():
                     for piece in reader.read_batch(batch):
                         yield piece
                         if piece.thinking and not piece.answer:

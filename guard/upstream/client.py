@@ -1,7 +1,7 @@
 """The HTTP client of one engine: chat completions as a checked stream, models, health.
 
 What it promises its caller: an answer that ends without an exception was whole; every failure is one
-of the guard's errors; and a caller who stops listening (``aclose`` on the generator, cancellation)
+of the guard's errors; and a caller who stops listening (closing the stream, cancellation)
 drops the connection at once, which is how engines learn to stop generating.
 
 What shaped it, besides that:
@@ -18,8 +18,8 @@ What shaped it, besides that:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import closing
 from typing import Any
 
 import aiohttp
@@ -27,9 +27,10 @@ import orjson
 from yarl import URL
 
 from guard.errors import ApiError, ConfigError, UpstreamError
-from guard.upstream.chunks import ChunkReader, bad_answer, completion_chunk
-from guard.upstream.text_runs import Chunk, TextRun, apart
-from guard.upstream.wire import Response, drain, failure, read, read_all, refused, unanswered
+from guard.upstream.chunks import bad_answer
+from guard.upstream.stream import ChunkStream
+from guard.upstream.text_runs import Chunk, apart
+from guard.upstream.wire import Response, failure, read_all, refused, unanswered
 
 _PROBE_SECONDS = 5.0
 """For health and model list, which no engine needs long for."""
@@ -112,19 +113,8 @@ class Upstream:
         if session is not None:
             await session.close()
 
-    async def chat(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
-        """Send a chat completion request and yield its chunks, one by one; see ``batches``."""
-        async with aclosing(self.batches(body)) as batches:
-            async for batch in batches:
-                for chunk in apart(batch):
-                    yield chunk
-
-    async def batches(self, body: Mapping[str, Any]) -> AsyncGenerator[list[Chunk | TextRun], None]:
-        """Send a chat completion request and yield its chunks, checked, as they arrive.
-
-        Chunks that arrive together come together, those that only go on with a text as one run, which
-        costs less than one by one. Close the generator (``aclosing``) when leaving it early: the engine
-        then stops.
+    async def stream(self, body: Mapping[str, Any]) -> ChunkStream:
+        """Send a chat completion request; its answer is read from the stream, which its caller closes.
 
         Args:
             body: The request, with ``stream`` true.
@@ -133,40 +123,20 @@ class Upstream:
             InvalidRequest: The engine refuses the request as the client's mistake.
             Overloaded: The engine has no room now.
             UpstreamTimeout: One of the timeouts.
-            UpstreamError: Everything else that keeps the answer from being whole; chunks that
-                arrived before the fault are yielded first.
+            UpstreamError: Everything else.
         """
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = asyncio.get_running_loop().time()
         last = started + self._total_timeout
         first_byte = min(started + self._first_byte_timeout, last)
         response = await self._send("POST", self._chat_url, first_byte, orjson.dumps(body))
-        try:
-            kind = response.headers.get("Content-Type", "")
-            if not kind.startswith("text/event-stream"):
-                yield [await self._whole_answer(response, kind, last)]
-                return
-            reader = ChunkReader()
-            deadline = first_byte
-            while data := await read(response, deadline):
-                chunks, fault = _until_fault(reader.feed(data))
-                if chunks:
-                    yield chunks
-                if fault:
-                    raise fault
-                if reader.done:
-                    await drain(response)
-                    break
-                deadline = min(loop.time() + self._idle_timeout, last)
-                if not reader.begun:
-                    deadline = max(deadline, first_byte)
-            chunks, fault = _until_fault(reader.finish())
-            if chunks:
-                yield chunks
-            if fault:
-                raise fault
-        finally:
-            response.close()
+        return ChunkStream(response, first_byte, last, self._idle_timeout)
+
+    async def chat(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
+        """The same, chunk by chunk; close the generator (``aclosing``) when leaving it early."""
+        with closing(await self.stream(body)) as stream:
+            while batch := await stream.read():
+                for chunk in apart(batch):
+                    yield chunk
 
     async def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
         """Send a request that is answered with one JSON value.
@@ -254,16 +224,6 @@ class Upstream:
         finally:
             response.close()
 
-    async def _whole_answer(self, response: Response, kind: str, deadline: float) -> Chunk:
-        """The chunk of an engine that answers a request for a stream with one JSON object."""
-        if not kind.startswith("application/json"):
-            raise bad_answer(f"the engine answered with content type {kind!r}")
-        reader = ChunkReader()
-        chunk = reader.check(completion_chunk(await read_all(response, deadline)))
-        for _ in reader.finish():
-            pass
-        return chunk
-
 
 def _addresses(base_url: str) -> tuple[URL, URL]:
     """The root and the ``/v1`` address for an engine's base URL in either form."""
@@ -281,16 +241,3 @@ def _addresses(base_url: str) -> tuple[URL, URL]:
     if url.name == "v1":
         return url.parent, url
     return url, url / "v1"
-
-
-def _until_fault(
-    chunks: Iterator[Chunk | TextRun],
-) -> tuple[list[Chunk | TextRun], UpstreamError | None]:
-    """The chunks up to the first that is none, and what was wrong with it."""
-    good: list[Chunk | TextRun] = []
-    try:
-        for chunk in chunks:
-            good.append(chunk)
-    except UpstreamError as fault:
-        return good, fault
-    return good, None

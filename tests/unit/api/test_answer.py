@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -12,7 +11,7 @@ import pytest
 
 from guard.api.answer import StreamedAnswer
 from guard.errors import ApiError, AuditError
-from guard.pipeline.events import AnswerText, Event
+from guard.pipeline.events import AnswerText, ClientLeft, Emit, Event
 from guard.pipeline.exchange import Exchange, Prepared
 from guard.pipeline.pipeline import Pipeline
 from guard.policy.load import load_policy
@@ -29,9 +28,9 @@ class _Unrecorded:
     def __init__(self, events: int) -> None:
         self._events = events
 
-    async def run(self, prepared: Prepared, index: int = 0) -> AsyncGenerator[Event, None]:
+    async def run(self, prepared: Prepared, index: int, emit: Emit) -> None:
         for number in range(self._events):
-            yield AnswerText(f"{number}")
+            await emit(AnswerText(f"{number}"))
         raise AuditError("the disk is full")
 
 
@@ -102,10 +101,10 @@ async def test_what_is_written_first_is_sent_first_and_nothing_after_the_end() -
     pinged = 0
 
     class Slow:
-        async def run(self, prepared: Prepared, index: int = 0) -> AsyncGenerator[Event, None]:
+        async def run(self, prepared: Prepared, index: int, emit: Emit) -> None:
             for number in range(20):
                 await asyncio.sleep(0.002)
-                yield AnswerText(f"{number}.")
+                await emit(AnswerText(f"{number}."))
 
     async def send(message: Any) -> None:
         await asyncio.sleep(0.003 if len(sent) % 3 else 0)
@@ -127,3 +126,34 @@ async def test_what_is_written_first_is_sent_first_and_nothing_after_the_end() -
     assert [part for part in frames if part not in pings] == [str(number) for number in range(20)]
     assert pings == [f"P{number}" for number in range(1, len(pings) + 1)]
     assert sent[-1] == b"END"
+
+
+@pytest.mark.parametrize("choices", [1, 3])
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_server_that_says_by_send_that_the_client_left_stops_the_choices(
+    choices: int, silent: bool
+) -> None:
+    """As servers do by ASGI 2.4: whether an answer or a ping was to be sent, every choice learns of it."""
+    ends: list[type[BaseException] | None] = []
+
+    class Endless:
+        async def run(self, prepared: Prepared, index: int, emit: Emit) -> None:
+            try:
+                while True:
+                    await asyncio.sleep(0.001)
+                    if not silent:
+                        await emit(AnswerText("."))
+            except (ClientLeft, asyncio.CancelledError) as error:
+                ends.append(type(error))
+                raise
+
+    async def send(message: Any) -> None:
+        raise OSError("the connection is closed")
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    answer = StreamedAnswer(cast(Pipeline, Endless()), _prepared(choices), _Writer(), 0.01)
+    await asyncio.wait_for(answer({}, receive, send), 5)
+
+    assert len(ends) == choices

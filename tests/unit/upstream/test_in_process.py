@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -184,12 +184,12 @@ async def test_the_app_waits_for_a_reader_that_is_behind() -> None:
         await send(part(BODY_BYTES, more=False))
 
     upstream = calling(app)
-    async with aclosing(upstream.batches(BODY)) as batches:
-        await anext(batches)
+    with closing(await upstream.stream(BODY)) as stream:
+        await stream.read()
         for _ in range(2000):
             await asyncio.sleep(0)
         assert sent <= 2 * HIGH_WATER + len(event)
-        async for _ in batches:
+        while await stream.read():
             pass
 
     assert sent == 1000 * len(event)
@@ -199,15 +199,15 @@ async def test_the_app_waits_for_a_reader_that_is_behind() -> None:
 async def test_leaving_disconnects_the_app(
     engine: ScriptedApp, upstream: InProcessUpstream, begun: bool
 ) -> None:
-    """A caller who closes the generator, or is cancelled while it waits for the head, has left."""
+    """A caller who closes the stream, or is cancelled while it waits for the head, has left."""
     events = chat_events("Hello.")
     engine.script(Reply.sse([*events[:2], STALL]) if begun else Reply.drop(STALL))
 
     if begun:
-        batches = upstream.batches(BODY)
-        await anext(batches)
+        stream = await upstream.stream(BODY)
+        await stream.read()
         request = await engine.received()
-        await batches.aclose()
+        stream.close()
     else:
         chatting = asyncio.create_task(chat(upstream))
         request = await engine.received()
@@ -230,8 +230,8 @@ async def test_an_app_that_sends_to_nobody_is_stopped() -> None:
             raise
 
     upstream = calling(app)
-    async with aclosing(upstream.batches(BODY)) as batches:
-        await anext(batches)
+    with closing(await upstream.stream(BODY)) as stream:
+        await stream.read()
 
     assert await asyncio.wait_for(lost, 5) == "nobody is there to read the response"
     await upstream.close()
@@ -251,8 +251,8 @@ async def test_closing_ends_calls_that_nobody_waits_for(monkeypatch: pytest.Monk
             cancelled.set()
 
     upstream = calling(app)
-    async with aclosing(upstream.batches(BODY)) as batches:
-        await anext(batches)
+    with closing(await upstream.stream(BODY)) as stream:
+        await stream.read()
     assert not cancelled.is_set()
     await upstream.close()
 
