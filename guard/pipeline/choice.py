@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterator
-from contextlib import aclosing
+from contextlib import closing
 from typing import Protocol
 
 from guard.audit.record import Outcome, Record
@@ -131,8 +131,8 @@ class Choice:
         hold = again = False
         decided: Decided | None = None
         turn = Turn(self._prepared, self._profile, self._engine, notes, self._reminder)
-        async with aclosing(turn.pieces()) as pieces:
-            async for piece in pieces:
+        with closing(turn):
+            async for piece in turn:
                 if piece.thinking:
                     if decided is not None and not again:
                         again = True
