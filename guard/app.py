@@ -19,7 +19,7 @@ from guard.api.admin import get_record, list_policies, list_records, reload_poli
 from guard.api.chat import chat_completions
 from guard.api.completions import completions
 from guard.api.embeddings import embeddings
-from guard.api.endpoint import Endpoint
+from guard.api.endpoint import Endpoint, GuardApp
 from guard.api.errors import EXCEPTION_HANDLERS
 from guard.api.health import healthz, metrics, readyz
 from guard.api.litellm_guardrail import litellm_guardrail
@@ -74,16 +74,20 @@ class Running:
 
 def create_app(service: Service) -> Starlette:
     """The ASGI app of a running service."""
-    app = Starlette(
+    direct = {
+        "/v1/chat/completions": Endpoint(chat_completions),
+        "/v1/completions": Endpoint(completions),
+        "/v1/messages": Endpoint(messages),
+        "/v1/responses": Endpoint(create_response),
+    }
+    app = GuardApp(
+        direct,
         routes=[
-            Route("/v1/chat/completions", Endpoint(chat_completions), methods=["POST"]),
-            Route("/v1/responses", create_response, methods=["POST"]),
+            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in direct.items()),
             Route("/v1/responses/{response_id}", get_response, methods=["GET"]),
             Route("/v1/responses/{response_id}", delete_response, methods=["DELETE"]),
             Route("/v1/responses/{response_id}/cancel", cancel_response, methods=["POST"]),
             Route("/v1/responses/{response_id}/input_items", list_input_items, methods=["GET"]),
-            Route("/v1/completions", completions, methods=["POST"]),
-            Route("/v1/messages", messages, methods=["POST"]),
             Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
             Route("/v1/embeddings", embeddings, methods=["POST"]),
             Route("/v1/moderations", moderations, methods=["POST"]),

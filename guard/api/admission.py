@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -24,8 +23,7 @@ from guard.rollout.snapshot import Snapshot
 Asked = TypeVar("Asked", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True)
-class Opened(Generic[Asked]):
+class Opened(NamedTuple, Generic[Asked]):
     """A request that may be answered: who asks, for what, under which policy."""
 
     service: Service
@@ -66,8 +64,7 @@ async def open_request(request: Request, model: type[Asked]) -> Opened[Asked]:
     return Opened(service, caller, asked, active.snapshot)
 
 
-@dataclass(frozen=True, slots=True)
-class FieldNames:
+class FieldNames(NamedTuple):
     """What an endpoint calls the fields that limits are about."""
 
     messages: str = "messages"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from starlette.requests import Request
 
@@ -59,4 +58,4 @@ def admit(opened: Opened[CompletionRequest]) -> list[Exchange]:
             f"n = {asked.n or 1} are more.",
             param="prompt",
         )
-    return [replace(exchange, messages=[{"role": "user", "content": prompt}]) for prompt in asked.prompts]
+    return [exchange._replace(messages=[{"role": "user", "content": prompt}]) for prompt in asked.prompts]

@@ -1,11 +1,16 @@
-"""An endpoint as plain ASGI, without what Starlette wraps around a function for each request."""
+"""Endpoints as plain ASGI, reached without what Starlette wraps around a function for each request."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
+from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_FAILED = "guard.failed"
+"""Where an endpoint that is called again finds its own error."""
 
 
 class Endpoint:
@@ -17,5 +22,49 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if _FAILED in scope:
+            raise scope.pop(_FAILED)
         answer = await self._answer(Request(scope, receive, send))
         await answer(scope, receive, send)
+
+
+class GuardApp(Starlette):
+    """A Starlette app that reaches some of its endpoints directly, as long as they do not fail.
+
+    Two middlewares and a router would stand between server and endpoint, and see every message. All that
+    they do for these endpoints is to handle errors, and so they get those.
+    """
+
+    def __init__(self, direct: Mapping[str, Endpoint], **settings: Any) -> None:
+        """Make the app.
+
+        Args:
+            direct: Endpoints by path, for POST; they stand among the routes as well.
+            settings: Starlette's.
+        """
+        super().__init__(**settings)
+        self._direct = dict(direct)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or take part in the server's lifespan."""
+        endpoint = self._direct.get(scope["path"]) if scope.get("method") == "POST" else None
+        if endpoint is None:
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await endpoint(scope, receive, noting)
+        except Exception as error:
+            scope[_FAILED] = error
+            await super().__call__(scope, receive, _nowhere if begun else send)
+
+
+async def _nowhere(message: Message) -> None:
+    """For an error after the answer has begun: it is logged, and can be told no more."""

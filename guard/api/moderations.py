@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -74,7 +73,7 @@ async def judgements(
         labels=labels,
     )
     exchanges = [
-        replace(exchange, messages=[item.message()], searched=item.searched, decision_only=True)
+        exchange._replace(messages=[item.message()], searched=item.searched, decision_only=True)
         for item in judged
     ]
     prepare = opened.service.pipeline.prepare

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -112,7 +111,7 @@ class ResponseWriter:
             self._usage = event.usage
             decided = self._choice.decided
             if decided is not None and decided.refused and self._exchange.enforce:
-                event = replace(event, reason="content_filter")
+                event = event._replace(reason="content_filter")
         return self._output.take(event)
 
     def _frame(self, event: StreamEvent) -> bytes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from guard.deliberation.citations import Citation, CitationStatus, check_citations
 from guard.deliberation.verdict import read_verdict
@@ -42,8 +42,7 @@ _OF_STATUS = {
 _STRICTNESS = {Ruling.COMPLY: 0, Ruling.SAFE_COMPLETE: 1, Ruling.REFUSE: 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Deliberation:
+class Deliberation(NamedTuple):
     """A thinking and what was read from it."""
 
     thinking: str

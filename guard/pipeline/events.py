@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from guard.deliberation.deliberation import Deliberation
 from guard.pipeline.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class ThinkingText:
+class ThinkingText(NamedTuple):
     """A piece of the thinking; API layers show it only to keys that may see it."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """The thinking is over and checked; everything visible comes after this."""
 
     deliberation: Deliberation
@@ -26,8 +23,7 @@ class Decided:
     """The guard's own refusal follows in place of the model's answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerText:
+class AnswerText(NamedTuple):
     """A piece of the visible answer."""
 
     text: str
@@ -35,15 +31,13 @@ class AnswerText:
     """Its tokens as ``logprobs.content`` has them, where they were asked for and can be told."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCalls:
+class ToolCalls(NamedTuple):
     """Tool-call deltas in OpenAI's streaming shape."""
 
     deltas: list[dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """The choice is over and its record is durable; always the last event."""
 
     reason: str

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from guard.pipeline.messages import Message
 from guard.rollout.snapshot import Snapshot
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Constrained(StrEnum):
@@ -44,8 +47,7 @@ class EngineProfile:
     """It can report usage in every chunk (``continuous_usage_stats``), which makes limits exact."""
 
 
-@dataclass(frozen=True)
-class Exchange:
+class Exchange(NamedTuple):
     """One request after admission; everything the endpoints have in common."""
 
     request_id: str
@@ -60,13 +62,13 @@ class Exchange:
     started: float
     """``time.perf_counter`` at admission."""
     choices: int = 1
-    sampling: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = _NOTHING
     """Fields forwarded as they are: temperature, top_p, tools, …"""
-    labels: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Any] = _NOTHING
     """The client's own words about the request: user, metadata, … For the record."""
-    probabilities: Mapping[str, Any] = field(default_factory=dict)
+    probabilities: Mapping[str, Any] = _NOTHING
     """``logprobs`` and ``top_logprobs`` where the client wants those of the visible answer."""
-    constraint: Mapping[str, Any] = field(default_factory=dict)
+    constraint: Mapping[str, Any] = _NOTHING
     """``response_format`` and a forcing ``tool_choice``: what a grammar enforces."""
     stop: tuple[str, ...] = ()
     max_tokens: int | None = None
@@ -80,8 +82,7 @@ class Exchange:
     """Nothing is to be answered: the engine is stopped where its thinking ends."""
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """An exchange with the policy it is answered under."""
 
     exchange: Exchange
@@ -96,7 +97,7 @@ class Prepared:
     retrieval_ms: float
     not_applied: tuple[str, ...] = ()
     """Fields of the request that are left out of the engine's calls."""
-    decoded: Mapping[str, str] = field(default_factory=dict)
+    decoded: Mapping[str, str] = _NOTHING
     """What the engine is told after texts of the request that had to be decoded, by text."""
     dictated: bool = False
     """The request holds a decision, which the thinking may repeat."""

@@ -7,9 +7,8 @@ first of them is enough: of those that follow, only the texts are decoded, all t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -21,8 +20,7 @@ Chunk = dict[str, Any]
 TEXT_FIELDS = ("content", "reasoning", "reasoning_content")
 
 
-@dataclass(frozen=True, slots=True)
-class TextRun:
+class TextRun(NamedTuple):
     """What such chunks say."""
 
     like: Chunk
@@ -46,8 +44,7 @@ def apart(batch: Iterable[Chunk | TextRun]) -> Iterator[Chunk]:
             yield item
 
 
-@dataclass(frozen=True, slots=True)
-class TextForm:
+class TextForm(NamedTuple):
     """The bytes around the text of a chunk that brings nothing else."""
 
     like: Chunk
@@ -101,7 +98,7 @@ def _decoded(parts: list[bytes]) -> list[str] | None:
     quotation mark of its own; that none ends in half an escape, which would join it to the next, is seen to.
     """
     array = b'["%b"]' % b'","'.join(parts)
-    if b'\\"' in array and b'\\","' in array.replace(b"\\\\", b""):
+    if array.find(b'\\"') >= 0 and b'\\","' in array.replace(b"\\\\", b""):
         return None
     try:
         texts: list[str] = orjson.loads(array)

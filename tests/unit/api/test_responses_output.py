@@ -249,7 +249,7 @@ _calls = st.builds(
 @given(
     st.lists(st.builds(ThinkingText, _pieces), max_size=3),
     st.booleans(),
-    st.lists(st.builds(AnswerText, _pieces) | _calls, max_size=8),
+    st.lists(_pieces.map(AnswerText) | _calls, max_size=8),
     st.sampled_from(["stop", "length", "tool_calls", "content_filter"]),
     st.sampled_from(Shown),
     st.booleans(),
