@@ -78,9 +78,9 @@ def record_of_row(row: Mapping[str, Any]) -> Record:
 def record_line(record: Record) -> bytes:
     """One line of JSON that holds a whole record."""
     try:
-        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(record._asdict(), option=orjson.OPT_APPEND_NEWLINE)
     except orjson.JSONEncodeError:  # a lone surrogate, or a number of more than 64 bits
-        return json.dumps(asdict(storable(record)), default=str).encode() + b"\n"
+        return json.dumps(storable(record)._asdict(), default=_plain).encode() + b"\n"
 
 
 def record_of_line(line: bytes) -> Record:
@@ -99,15 +99,21 @@ def record_of_line(line: bytes) -> Record:
 
 def storable(record: Record) -> Record:
     """The same record with what no database takes (NUL, lone surrogates) as U+FFFD."""
-    changes: dict[str, Any] = _clean_texts(record)
-    changes["citations"] = tuple(replace(citation, **_clean_texts(citation)) for citation in record.citations)
+    changes: dict[str, Any] = _clean_texts(record._asdict())
+    changes["citations"] = tuple(
+        replace(citation, **_clean_texts(asdict(citation))) for citation in record.citations
+    )
     changes["sections"] = tuple(map(_clean, record.sections))
     changes["decodings"] = tuple(map(_clean, record.decodings))
-    return replace(record, **changes)
+    return record._replace(**changes)
 
 
-def _clean_texts(value: Record | Citation) -> dict[str, Any]:
-    return {name: _clean(text) for name in value.__slots__ if type(text := getattr(value, name)) is str}
+def _plain(value: object) -> object:
+    return asdict(value) if isinstance(value, Citation) else str(value)
+
+
+def _clean_texts(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _clean(text) for name, text in values.items() if type(text) is str}
 
 
 def _clean(text: str) -> str:
@@ -120,7 +126,7 @@ def _record(value: Mapping[str, Any]) -> Record:
     Lines of older guards have no labels.
     """
     value = {"labels": "", **value}
-    values = {name: value[name] for name in Record.__slots__}
+    values = {name: value[name] for name in Record._fields}
     values["outcome"] = Outcome(values["outcome"])
     values["verdict"] = Ruling(values["verdict"]) if values["verdict"] else None
     values["style"] = AnswerStyle(values["style"])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from guard.deliberation.citations import Citation
 from guard.deliberation.deliberation import Finding
@@ -33,8 +33,7 @@ class Outcome(StrEnum):
     """The guard itself stopped mid-stream; set at the next start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """Everything an auditor needs about one choice. Times are UTC; durations are milliseconds."""
 
     id: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -70,7 +69,7 @@ def to_json(record: Record) -> dict[str, Any]:
 
     ``messages``, ``tool_calls`` and ``labels`` are values too where they hold JSON, text otherwise.
     """
-    value: dict[str, Any] = orjson.loads(orjson.dumps(asdict(record)))
+    value: dict[str, Any] = orjson.loads(orjson.dumps(record._asdict()))
     for name in ("messages", "tool_calls", "labels"):
         value[name] = _parsed(value[name])
     return value

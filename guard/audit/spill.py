@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from guard.audit.codec import record_line, record_of_line
@@ -105,7 +105,7 @@ class SpillFile:
                 unreadable.append(line)
             else:
                 dead = end < self._inherited and record.outcome is Outcome.STREAMING
-                records.append(replace(record, outcome=Outcome.INTERRUPTED) if dead else record)
+                records.append(record._replace(outcome=Outcome.INTERRUPTED) if dead else record)
             end += len(line)
             if len(records) + len(unreadable) == limit or end - self._replayed > CHUNK_BYTES:
                 break

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,7 @@ def main() -> None:
     options = parser.parse_args()
     costs: list[Cost] = []
     plain = make_records(options.records)
-    streams = [replace(record, stream=True, outcome=Outcome.STREAMING) for record in plain]
+    streams = [record._replace(stream=True, outcome=Outcome.STREAMING) for record in plain]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
         server: PostgresServer | None = None
@@ -206,7 +206,7 @@ def main() -> None:
             both = [
                 version
                 for record in streams[: len(work) // 2]
-                for version in (record, replace(record, outcome=Outcome.ANSWERED))
+                for version in (record, record._replace(outcome=Outcome.ANSWERED))
             ]
             here = folder / str(clients)
             here.mkdir()

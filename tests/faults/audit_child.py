@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from guard.audit.record import Outcome, Record
@@ -26,7 +25,7 @@ def record_of(process: int, number: int, outcome: Outcome) -> Record:
     """The record that a process writes under a number; every third is a stream."""
     record = make_record(number, stream=number % 3 == 0, outcome=outcome)
     request = f"{process}-{number:06d}"
-    return replace(record, id=f"{request}-0", request_id=request)
+    return record._replace(id=f"{request}-0", request_id=request)
 
 
 async def main(database: str, spill: Path) -> None:

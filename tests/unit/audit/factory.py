@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -67,7 +66,7 @@ def make_record(number: int = 0, **changes: Any) -> Record:
         error="",
         labels='{"user":"u-1"}',
     )
-    return replace(record, **changes)
+    return record._replace(**changes)
 
 
 def make_records(count: int, **changes: Any) -> list[Record]:
@@ -76,9 +75,9 @@ def make_records(count: int, **changes: Any) -> list[Record]:
     for number in itertools.islice(itertools.count(), count):
         record = make_record(number, **changes)
         if number % 5 == 0:
-            record = replace(record, findings=(Finding.MISQUOTED_CITATION,))
+            record = record._replace(findings=(Finding.MISQUOTED_CITATION,))
         if number % 8 == 0:
-            record = replace(record, citations=())
+            record = record._replace(citations=())
         records.append(record)
     return records
 

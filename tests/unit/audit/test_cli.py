@@ -6,7 +6,6 @@ import os
 import pty
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ def database(tmp_path: Path) -> str:
         policy = make_policy()
         await store.save_policy(policy)
         records = [make_record(1), make_record(2, verdict=Ruling.REFUSE), make_record(3, outcome=Outcome.CUT)]
-        await store.write([replace(record, policy_digest=policy.digest) for record in records])
+        await store.write([record._replace(policy_digest=policy.digest) for record in records])
         await store.close()
         return store.location
 

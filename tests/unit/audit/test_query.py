@@ -37,7 +37,7 @@ async def fill(store: AuditStore) -> None:
             make_record(2, citations=(unknown,), findings=(Finding.UNKNOWN_CITATION,)),
             make_record(3, tenant="team-b", citations=(unknown, *plain.citations)),
             make_record(4, policy="strict", policy_digest="abc" + "0" * 61),
-            replace(make_record(4), id="req-000004-1", choice=1, request_id="req-000004"),
+            make_record(4)._replace(id="req-000004-1", choice=1, request_id="req-000004"),
             make_record(5, outcome=Outcome.CUT),
         ]
     )
@@ -97,7 +97,7 @@ async def test_a_record_is_got_by_any_of_its_names(store: AuditStore, name: str)
 
 async def test_an_exact_name_goes_before_a_beginning(store: AuditStore) -> None:
     """The id of one record may be the beginning of another's."""
-    longer = replace(make_record(1), id="req-000001-01", request_id="req-000001-01")
+    longer = make_record(1)._replace(id="req-000001-01", request_id="req-000001-01")
     await store.write([make_record(1), longer])
     assert (await get(store, "req-000001-0")).id == "req-000001-0"
     assert (await get(store, "req-000001")).id == "req-000001-0"

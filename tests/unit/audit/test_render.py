@@ -58,8 +58,7 @@ def attacked(text: str = ATTACK) -> Record:
         labels=text,
     )
     start = len(text) + 1
-    return replace(
-        record,
+    return record._replace(
         citations=(Citation("SH1", CitationStatus.VERIFIED, text, start, start + 5 + len(text), text),),
     )
 
@@ -68,8 +67,8 @@ def test_a_table_shows_what_matters() -> None:
     """Time, id, verdict, style, marked clauses, findings, outcome and the prompt's beginning."""
     record = make_record(findings=(Finding.MISQUOTED_CITATION,), agrees=False)
     cited = record.citations
-    record = replace(
-        record, citations=(cited[0], replace(cited[0], status=CitationStatus.MISQUOTED), *cited[1:])
+    record = record._replace(
+        citations=(cited[0], replace(cited[0], status=CitationStatus.MISQUOTED), *cited[1:])
     )
     shown = printed(log_table([record]), terminal=False)
     for part in ("03-01 12:00:00", record.id, "safe_complete", "partial", "SH1≠ SH2✓", "answered"):
@@ -127,7 +126,7 @@ def test_a_policy_that_was_not_kept_is_said() -> None:
     record = make_record()
     unknown = replace(record.citations[0], clause="ZZ9", status=CitationStatus.UNKNOWN, section=None)
     assert "was not kept" in printed(log_detail(record, None))
-    assert "not in this version" in printed(log_detail(replace(record, citations=(unknown,)), make_policy()))
+    assert "not in this version" in printed(log_detail(record._replace(citations=(unknown,)), make_policy()))
 
 
 def test_what_the_client_did_not_get_is_said() -> None:
@@ -169,7 +168,7 @@ def test_any_record_can_be_shown(batch: list[Record]) -> None:
 def test_json_has_the_keys_of_a_record(record: Record) -> None:
     """The keys are the record's fields, values are JSON, and one line holds it all."""
     value = to_json(record)
-    assert list(value) == list(Record.__slots__)
+    assert list(value) == list(Record._fields)
     assert json.loads(json_line(record)) == value
     assert "\n" not in json_line(record)
 

@@ -5,7 +5,6 @@ import fcntl
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,7 +121,7 @@ def test_files_of_dead_processes_are_taken_over(path: Path) -> None:
     holders[0].close()
     holders[2].close()
     spill = Spill(path, LARGE)
-    interrupted = replace(streaming, outcome=Outcome.INTERRUPTED)
+    interrupted = streaming._replace(outcome=Outcome.INTERRUPTED)
     assert spill.append([streaming]) == 1
     assert drain(spill) == [interrupted, make_record(0), streaming]
     assert {file.name for file in path.parent.iterdir()} == {"spill.jsonl", "spill.1.jsonl"}

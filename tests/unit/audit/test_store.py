@@ -87,7 +87,7 @@ async def test_text_that_no_database_takes_is_mended(store: AuditStore, bad: str
     """NUL and lone surrogates become U+FFFD where the database does not take them."""
     record = make_record(1, thinking=bad, messages=bad, citations=(), model=bad)
     cited = make_record(2)
-    cited = replace(cited, citations=(replace(cited.citations[0], quote=bad),))
+    cited = cited._replace(citations=(replace(cited.citations[0], quote=bad),))
     await store.write([record, cited])
     found = await stored(store)
     assert found[record.id] in (record, storable(record))
@@ -106,8 +106,7 @@ async def test_writing_again_changes_nothing(store: AuditStore) -> None:
 async def test_the_end_of_a_stream_replaces_its_beginning(store: AuditStore) -> None:
     """One record is left, and its rows for filters are those of the final version."""
     first = make_record(stream=True, outcome=Outcome.STREAMING, answer="", findings=(Finding.NO_CITATION,))
-    final = replace(
-        first,
+    final = first._replace(
         outcome=Outcome.CUT,
         answer="Half an ans",
         citations=first.citations[1:],
