@@ -76,17 +76,15 @@ class TextForm(NamedTuple):
     def read(self, events: Sequence[bytes | Event], start: int) -> TextRun | None:
         """The events that have this form, from ``start`` to the first that has not; None where that is it."""
         before, after = self.before, self.after
-        first, last = len(before), -len(after)
-        shortest = first - last
+        around = len(before) + len(after)
         parts: list[bytes] = []
         for event in islice(events, start, None):
-            if (
-                isinstance(event, Event)
-                or not (event.startswith(before) and event.endswith(after))
-                or len(event) < shortest
-            ):
+            if isinstance(event, Event):
                 break
-            parts.append(event[first:last])
+            part = event.removeprefix(before).removesuffix(after)
+            if len(event) - len(part) != around:
+                break
+            parts.append(part)
         texts = _decoded(parts) if parts else None
         return TextRun(self.like, self.field, texts) if texts else None
 

@@ -55,6 +55,26 @@ def test_a_run_gives_the_chunks_that_the_engine_sent(ascii_only: bool, texts: li
     assert _read(events) == [orjson.loads(event) for event in events]
 
 
+_TEXTS = st.text('ab\\"{}', max_size=3)
+_EVENTS = st.one_of(
+    _TEXTS.map(_event),
+    _TEXTS.map(lambda text: _event(text, "reasoning")),
+    _TEXTS.map(lambda text: _event(text, usage={"total_tokens": 1})),
+    st.just(_event("").replace(b'"finish_reason": null', b'"finish_reason": "stop"')),
+    st.just(b""),
+)
+
+
+@given(st.lists(st.tuples(_EVENTS, st.booleans()), min_size=1))
+def test_chunks_of_any_forms_come_in_their_order(events: list[tuple[bytes, bool]]) -> None:
+    """Runs end where another form, a named event or an empty one comes, and nothing is lost or moved."""
+    body = b"".join((b"event: ping\n" if named else b"") + _body([event]) for event, named in events)
+
+    read = list(apart(ChunkReader().feed(body)))
+
+    assert read == [orjson.loads(event) for event, named in events if event and not named]
+
+
 @given(st.lists(st.text('ab\\"nu0,:{}[]', max_size=8), min_size=1))
 def test_an_event_that_is_not_json_is_refused_in_the_middle_of_a_run_too(texts: list[str]) -> None:
     """Unescaped text between the right bytes is taken where it is valid JSON by itself, and nowhere else."""
