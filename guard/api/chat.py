@@ -58,7 +58,7 @@ def admit(asked: ChatRequest, limits: RequestLimits, caller: Caller) -> Exchange
         stream=bool(asked.stream),
         messages=cast(list[Message], asked.messages),
         choices=asked.n or 1,
-        sampling={**asked.sampling, **{name: getattr(asked, name) for name in FORWARDED}},
+        sampling={**asked.sampling, **{name: vars(asked)[name] for name in FORWARDED}},
         labels=asked.labels,
         response_format=cast(dict[str, Any] | None, asked.response_format),
         tool_choice=cast(str | dict[str, Any] | None, asked.tool_choice),

@@ -91,7 +91,8 @@ class SamplingFields(BaseModel):
     @property
     def sampling(self) -> dict[str, Any]:
         """What goes to the engine as it is; None where the client does not say."""
-        fields = {name: getattr(self, name) for name in FORWARDED}
+        given = vars(self)
+        fields = {name: given[name] for name in FORWARDED}
         if self.chat_template_kwargs is not None:
             options = {k: v for k, v in self.chat_template_kwargs.items() if k not in _SWITCHES}
             fields["chat_template_kwargs"] = options or None
@@ -100,7 +101,8 @@ class SamplingFields(BaseModel):
     @property
     def labels(self) -> dict[str, Any]:
         """What goes into the record as it is; the client's own words about the request."""
-        return {name: value for name in LABELS if (value := getattr(self, name))}
+        given = vars(self)
+        return {name: value for name in LABELS if (value := given[name])}
 
 
 class StreamOptions(BaseModel):

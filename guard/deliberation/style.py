@@ -130,6 +130,8 @@ HOLDING_BACK = (
     ),
 )
 _APOSTROPHES = str.maketrans(dict.fromkeys("’ʼ‘´`", "'"))
+_BACKTICK = "`"
+"""The one of them that is ASCII."""
 
 
 class AnswerStyle(StrEnum):
@@ -160,7 +162,9 @@ def answer_style(answer: str) -> AnswerStyle:
     text = answer.strip()
     if not text:
         return AnswerStyle.EMPTY
-    begun = text[: REFUSAL_CHARACTERS * 3].translate(_APOSTROPHES)
+    begun = text[: REFUSAL_CHARACTERS * 3]
+    if _BACKTICK in begun or not begun.isascii():
+        begun = begun.translate(_APOSTROPHES)
     if _any(REFUSALS, begun[:OPENING_CHARACTERS]):
         gives = len(text) > REFUSAL_CHARACTERS or "```" in text or _BUT_HERE.search(begun)
         return AnswerStyle.PARTIAL if gives else AnswerStyle.REFUSAL
