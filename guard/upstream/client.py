@@ -9,7 +9,8 @@ What shaped it, besides that:
 - aiohttp caps a session at 100 connections unless told otherwise; a proxy that holds one connection
   per open stream must not queue the hundred-and-first behind them.
 - vLLM closes idle connections after 5 s. Ours are dropped after 2 s, and a request that still meets a
-  closing connection before the first byte of an answer is sent once more, never after that byte.
+  closing connection before the first byte of an answer is sent once more, on a new connection; never
+  after that byte.
 - A request may wait in the engine's queue for minutes before its first token, and must not stall for
   as long between two chunks; these are two timeouts, so aiohttp's one read timeout is not used. The
   first *chunk* tells nothing: transformers serve sends the role before it looks at the prompt.
@@ -89,6 +90,8 @@ class Upstream:
         self._max_connections = max_connections
         self._keepalive = keepalive
         self._session: aiohttp.ClientSession | None = None
+        self._anew: aiohttp.ClientSession | None = None
+        """Opens a connection for each request."""
 
     @property
     def base_url(self) -> str:
@@ -98,20 +101,24 @@ class Upstream:
     async def start(self) -> None:
         """Make the connection pool; opens no connection."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._max_connections, keepalive_timeout=self._keepalive
-                ),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
-                headers=self._headers,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
+            self._session = self._open_session(keepalive_timeout=self._keepalive)
+            self._anew = self._open_session(force_close=True)
+
+    def _open_session(self, **connections: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._max_connections, **connections),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
 
     async def close(self) -> None:
         """Close every connection; streams that are still open break."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        sessions = (self._session, self._anew)
+        self._session = self._anew = None
+        for session in sessions:
+            if session is not None:
+                await session.close()
 
     async def stream(self, body: Mapping[str, Any]) -> ChunkStream:
         """Send a chat completion request; its answer is read from the stream, which its caller closes.
@@ -196,20 +203,20 @@ class Upstream:
 
     async def _send(self, method: str, url: URL, deadline: float, data: bytes | None = None) -> Response:
         """The response once its head is there and says 200."""
-        if self._session is None:
+        session = self._session
+        if session is None:
             raise RuntimeError("the upstream client was not started")
-        attempts = 2
         while True:
-            attempts -= 1
             try:
                 async with asyncio.timeout_at(deadline):
-                    response = await self._session.request(method, url, data=data, allow_redirects=False)
+                    response = await session.request(method, url, data=data, allow_redirects=False)
                     if response.status != 200:
                         raise await refused(response)
                     return response
             except (aiohttp.ClientError, TimeoutError) as error:
-                if not (attempts and unanswered(error)):
+                if session is self._anew or self._anew is None or not unanswered(error):
                     raise failure(error, str(self._base)) from error
+                session = self._anew  # for other idle connections may be closing just then too
 
     async def _get_json(self, url: URL) -> Any:
         deadline = asyncio.get_running_loop().time() + _PROBE_SECONDS

@@ -165,6 +165,17 @@ async def test_a_connection_lost_before_the_answer_is_tried_once_more(
     assert len(engine.requests) == 3
 
 
+async def test_the_second_try_has_a_new_connection(engine: ScriptedEngine, upstream: Upstream) -> None:
+    """Others that lie idle may be about to close as well: those of one burst grow old together."""
+    engine.script(HELLO, HELLO, Reply.drop(), HELLO)
+
+    await asyncio.gather(chat(upstream), chat(upstream))
+    assert engine.connections == 2
+    await chat(upstream)
+
+    assert engine.connections == 3
+
+
 async def test_a_second_loss_is_an_error(engine: ScriptedEngine, upstream: Upstream) -> None:
     """A request is sent twice at the most."""
     engine.otherwise(Reply.drop())
