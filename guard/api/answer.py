@@ -88,10 +88,10 @@ class StreamWriter(Protocol):
 def guard_headers(prepared: Prepared) -> dict[str, str]:
     """What every answer under a policy says of itself."""
     policy, request_id = prepared.snapshot.policy, prepared.exchange.request_id
+    anthropic = prepared.exchange.endpoint == "messages"
     headers = {
         "x-guard-request-id": request_id,
-        "x-request-id": request_id,  # where OpenAI's clients look for it
-        "request-id": request_id,  # and Anthropic's
+        "request-id" if anthropic else "x-request-id": request_id,  # where the API's own clients look for it
         "x-guard-policy": f"{policy.name}@{policy.digest[:12]}",
     }
     if prepared.not_applied:

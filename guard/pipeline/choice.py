@@ -82,6 +82,8 @@ class Choice:
         self._writer = writer
         self._emit = emit
         self._notes = Notes(prepared, index, profile.model, enforcement.mode)
+        self._holds = enforcement.acts_on(Finding.ANSWER_AGAINST_VERDICT)
+        """Refusals are held until they are known to be one, for that can change what is released."""
         self._watch = PolicyWatch(prepared)
         self._reminder = ""
         self._retry = False
@@ -257,10 +259,8 @@ class Choice:
         return Decided(notes.deliberation, refused=True)
 
     def _must_hold(self) -> bool:
-        """A refusal is held until it is known to be one, where that can change what is released."""
         read = self._notes.deliberation
-        refuses = read is not None and read.verdict is Ruling.REFUSE
-        return refuses and self._enforcement.acts_on(Finding.ANSWER_AGAINST_VERDICT)
+        return self._holds and read is not None and read.verdict is Ruling.REFUSE
 
     def _judge_held(self, held: list[Event]) -> None:
         """Check a held answer against its verdict before any of it is released."""
@@ -291,7 +291,7 @@ class Choice:
             return False
         if Finding.ANSWER_AGAINST_VERDICT not in notes.late_findings:
             notes.late_findings.append(Finding.ANSWER_AGAINST_VERDICT)
-        return self._enforcement.acts_on(Finding.ANSWER_AGAINST_VERDICT)
+        return self._holds
 
     def _leaks(self, event: Event) -> bool:
         """Note where what is about to be released quotes the policy; whether to cut before it."""
