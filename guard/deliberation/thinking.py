@@ -75,6 +75,8 @@ class ThinkingSplitter:
         if not self._held and "<" not in text:  # most pieces: no tag can begin or end in them
             if self._inside:
                 return [Split(text, "")]
+            if self._blank and text and not text[0].isspace():
+                self._blank = self._line_start = False
             if not self._blank:
                 self._line_start = self._starts_line(text, 0, len(text))
                 return [Split("", text)]
