@@ -71,7 +71,7 @@ class SpecText:
             application: The client's system prompt; disarmed here.
             constant: Whether to begin with the constant part; a model trained on the policy knows it.
         """
-        policy = self._rendered(frozenset(given).intersection(self.sections), constant)
+        policy = self._rendered(frozenset(filter(self.sections.__contains__, given)), constant)
         if not application:
             return policy
         return "\n\n".join(filter(None, (policy, disarm(application))))
