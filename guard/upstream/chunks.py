@@ -92,7 +92,8 @@ class ChunkReader:
             if not isinstance(delta := choice.get("delta"), dict):
                 choice["delta"] = delta = {}
             for name in TEXT_FIELDS:
-                if delta.get(name) is not None and not isinstance(delta[name], str):
+                text = delta.get(name)
+                if text is not None and not isinstance(text, str):
                     raise bad_answer(f"{name} in the engine's stream is no text")
             self._seen.add(index)
             if reason := choice.get("finish_reason"):

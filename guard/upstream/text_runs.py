@@ -18,6 +18,7 @@ Chunk = dict[str, Any]
 """One ``chat.completion.chunk``, as the engine sent it."""
 
 TEXT_FIELDS = ("content", "reasoning", "reasoning_content")
+_KEYS = {field: b'"%b":' % field.encode() for field in TEXT_FIELDS}
 
 
 class TextRun(NamedTuple):
@@ -65,7 +66,7 @@ class TextForm(NamedTuple):
             return None
         text = chunk["choices"][0]["delta"][field]
         written = orjson.dumps(text)
-        start = event.find(written, event.find(b'"%b":' % field.encode())) + 1
+        start = event.find(written, event.find(_KEYS[field])) + 1
         before, after = event[:start], event[start + len(written) - 2 :]
         try:  # a form is one only if a change in this place changes the text and nothing else
             changed = orjson.loads(b"".join((before, b"?", written[1:-1], after)))
@@ -114,8 +115,13 @@ def _only_text(chunk: Chunk) -> str | None:
     delta = choice["delta"]
     if choice.get("finish_reason") or choice.get("logprobs") or delta.get("tool_calls"):
         return None
-    fields = [name for name in TEXT_FIELDS if delta.get(name)]
-    return fields[0] if len(fields) == 1 else None
+    found: str | None = None
+    for name in TEXT_FIELDS:
+        if delta.get(name):
+            if found:
+                return None
+            found = name
+    return found
 
 
 def _with_text(chunk: Chunk, field: str, text: str) -> Chunk:
