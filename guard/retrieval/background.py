@@ -56,14 +56,14 @@ class Background:
         return mean
 
     def nearness(self, rows: Vectors, *, own: bool = False) -> Vectors:
-        """Cosine of each row with the nearest ordinary text.
+        """How near the nearest ordinary text is to each row: their cosine, or its part that the rows hold.
 
         Args:
-            rows: Unit rows, exact.
+            rows: Unit rows, exact, or their leading dimensions.
             own: The rows are the sample's own, so that each is left out of its own comparison.
         """
-        cosines = rows @ self.rows.T
+        products = rows @ self.rows[:, : rows.shape[1]].T
         if own:
-            np.fill_diagonal(cosines, -1.0)
-        nearest: Vectors = cosines.max(axis=1)
+            np.fill_diagonal(products, -1.0)
+        nearest: Vectors = products.max(axis=1)
         return nearest

@@ -25,10 +25,11 @@ CANDIDATES = 16
 SHORTLIST = 32
 """Sections of a large policy whose directions are compared in full, the best by the leading dimensions."""
 LEADING = 64
-"""Dimensions of the first look at a large policy, and of its passages; embeddings that went through PCA hold
-most in the first ones. Of 400 labelled prompts and 1,000 sections, 98.8 % of the three best directions are on
-the shortlist. Recall among 1,000 sections is 0.451 with the passages' leading dimensions and 0.444 with all
-256 (``tests/bench/retrieval.py``)."""
+"""Dimensions of the first look at a large policy; embeddings that went through PCA hold most in the first
+ones. Of 400 labelled prompts and 1,000 sections, 98.8 % of the three best directions are on the shortlist."""
+NEARBY = 32
+"""Dimensions in which a large policy's passages and ordinary texts are compared with a window. Recall among
+1,000 sections is 0.465 with these and 0.444 with all 256 (``tests/bench/retrieval.py``)."""
 NEAR = 0.5
 """Weight of the nearest passage where the direction has 1; tuned, like the next, by cross-validation on
 two thirds of the project's labelled pairs. Half or twice as much changes recall by one point."""
@@ -65,8 +66,10 @@ class TextScorer:
         directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), np.float32(1e-12))
         directions = exact(directions)
         self._offsets: Vectors = directions @ background.mean
-        leading = LEADING if len(entries) > CANDIDATES else background.rows.shape[1]
-        self._rows = np.concatenate([entry.rows[:, :leading] for entry in entries])
+        large, dimensions = len(entries) > CANDIDATES, background.rows.shape[1]
+        leading = LEADING if large else dimensions
+        self._nearby = NEARBY if large else dimensions
+        self._rows = np.concatenate([entry.rows[:, : self._nearby] for entry in entries])
         self._leading: Vectors = np.ascontiguousarray(directions.T[:leading])
         self._rest: Vectors = np.ascontiguousarray(directions[:, leading:])
         self._words = LexicalIndex([entry.words for entry in entries], vocabulary)
@@ -79,15 +82,17 @@ class TextScorer:
         """
         along = self._along(query.rows)
         if query.sizes.max() <= WINDOWS:
-            return self._refined(query, along, self._background.nearness(query.rows)) - self._zero
+            return self._refined(query, along, self._ordinary(query.rows)) - self._zero
         clearest = np.split(along.max(axis=1), query.starts[1:])
         best = [np.argsort(-part, kind="stable")[:WINDOWS] for part in clearest]
         kept = np.concatenate([some + start for some, start in zip(best, query.starts, strict=True)])
         fewer = query.only(kept.tolist(), np.minimum(query.sizes, WINDOWS))
         margins = np.full_like(along, -np.inf)
-        ordinary = self._background.nearness(fewer.rows)
-        margins[kept] = self._refined(fewer, along[kept], ordinary) - self._zero
+        margins[kept] = self._refined(fewer, along[kept], self._ordinary(fewer.rows)) - self._zero
         return margins
+
+    def _ordinary(self, rows: Vectors, *, own: bool = False) -> Vectors:
+        return self._background.nearness(rows[:, : self._nearby], own=own)
 
     def _along(self, rows: Vectors) -> Vectors:
         """How far windows lie along each section's direction; of many sections, in the leading dimensions.
@@ -121,10 +126,10 @@ class TextScorer:
     def _nearest(self, query: Query, chosen: NDArray[np.intp]) -> Vectors:
         """How near the nearest passage of each of its conversation's sections is to each window.
 
-        The product of their leading dimensions, for the passages of all sections are megabytes.
+        By their leading dimensions, for the passages of all sections are megabytes.
         """
         nearest = np.empty((len(query.rows), chosen.shape[1]), np.float32)
-        rows = query.rows[:, : self._rows.shape[1]]
+        rows = query.rows[:, : self._nearby]
         sizes = self._sizes[chosen]
         edges = sizes.cumsum(axis=1)
         ends = edges[:, -1].cumsum().tolist()
@@ -140,7 +145,7 @@ class TextScorer:
     def _calibrated(self, background: Background) -> np.float32:
         """The score that ``ORDINARY_RATE`` of the ordinary texts exceed."""
         step = 1 if len(self._sizes) <= 100 else max(1, len(background.rows) // _CALIBRATION)
-        ordinary = background.nearness(background.rows, own=True)[::step]
+        ordinary = self._ordinary(background.rows, own=True)[::step]
         rows, tokens = background.rows[::step], background.tokens[::step]
         query = Query(rows, tokens, np.ones(len(rows), np.intp))
         best = self._refined(query, self._along(rows), ordinary).max(axis=1)
