@@ -161,7 +161,7 @@ async def _serve(settings: Settings) -> bool:
     listener = _listen(settings.host, settings.port)
     port = listener.getsockname()[1]
     async with running(settings) as live:
-        _spare_the_collector()
+        spare_the_collector()
         _describe(settings, live)
         server = Server(
             uvicorn.Config(
@@ -181,7 +181,7 @@ async def _serve(settings: Settings) -> bool:
     return not server.started
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Keep the garbage collector from walking policy and index over and over.
 
     They live as long as the process. Measured by tests/bench/throughput.py with 1,000 sections: without

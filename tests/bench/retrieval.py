@@ -107,7 +107,9 @@ def main() -> None:
         again = time.perf_counter() - started
         table.add_row(f"one query, {label}", "", _times(_query(retriever), queries))
         harmful = [row for row in rows if row.source == "pair-harm"]
-        table.add_row("  recall@3, refuse/safe_complete rows of pairs", "", f"{_recall(retriever, harmful):.3f}")
+        table.add_row(
+            "  recall@3, refuse/safe_complete rows of pairs", "", f"{_recall(retriever, harmful):.3f}"
+        )
         table.add_row("  built, rebuilt", f"{built * 1000:,.0f} ms", f"{again * 1000:,.0f} ms")
     Console(width=120).print(table)
 

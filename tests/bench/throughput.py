@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 from rich.console import Console
@@ -105,7 +106,7 @@ def main() -> None:
         key = new_key()
         (folder / "wrk.lua").write_text(_script(key), encoding="utf-8")
         with (
-            _nginx(folder) as upstream,
+            nginx(folder) as upstream,
             _relay(folder, upstream) as relay,
             _guard(folder, upstream, key) as url,
         ):
@@ -115,16 +116,21 @@ def main() -> None:
         options.json.write_bytes(orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
 
 
-def _script(key: str) -> str:
-    """What wrk sends, in Lua."""
+def chats() -> list[dict[str, Any]]:
+    """The requests, which are sent in turn."""
     rows = [orjson.loads(line) for line in PROMPTS.read_bytes().splitlines()]
     asked = [row["prompt"] for row in rows if row["ruling"] == "refuse"]
-    chats = [{"model": "default", "messages": [{"role": "user", "content": prompt}]} for prompt in asked]
-    return WRK.format(key=key, bodies=",".join(f"[==[{orjson.dumps(chat).decode()}]==]" for chat in chats))
+    return [{"model": "default", "messages": [{"role": "user", "content": prompt}]} for prompt in asked]
+
+
+def _script(key: str) -> str:
+    """What wrk sends, in Lua."""
+    return WRK.format(key=key, bodies=",".join(f"[==[{orjson.dumps(chat).decode()}]==]" for chat in chats()))
 
 
 @contextmanager
-def _nginx(folder: Path) -> Iterator[str]:
+def nginx(folder: Path) -> Iterator[str]:
+    """A server in the engine's place that gives every chat the same answer; its address."""
     (folder / "stream.sse").write_bytes(b"".join(chat_events(ANSWER, THINKING)))
     (folder / "v1" / "chat").mkdir(parents=True)
     (folder / "v1" / "chat" / "completions").touch()  # nginx answers 405 to POST only for files that exist
@@ -149,17 +155,23 @@ def _relay(folder: Path, upstream: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-@contextmanager
-def _guard(folder: Path, upstream: str, key: str) -> Iterator[str]:
-    port = _free_port()
+def write_config(folder: Path, key: str) -> Path:
+    """The guard's settings: one key, records in this folder."""
     config = folder / "guard.toml"
     config.write_text(
         f'[[keys]]\nname = "bench"\nhash = "{hash_key(key)}"\nscopes = ["chat"]\n'
         f'[audit]\ndatabase = "{folder}/guard.db"\nspill = "{folder}/spill.jsonl"\n',
         encoding="utf-8",
     )
+    return config
+
+
+@contextmanager
+def _guard(folder: Path, upstream: str, key: str) -> Iterator[str]:
+    port = _free_port()
     command = [
-        *("taskset", "-c", "0", sys.executable, "-m", "guard", "serve", "--config", str(config)),
+        *("taskset", "-c", "0", sys.executable, "-m", "guard", "serve"),
+        *("--config", str(write_config(folder, key))),
         *("--port", str(port), "--upstream", upstream, "--policy", str(folder / "policy")),
     ]
     with _process(command, f"http://127.0.0.1:{port}/readyz"):
