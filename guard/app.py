@@ -79,6 +79,9 @@ def create_app(service: Service) -> Starlette:
         "/v1/completions": Endpoint(completions),
         "/v1/messages": Endpoint(messages),
         "/v1/responses": Endpoint(create_response),
+        "/v1/moderations": Endpoint(moderations),
+        "/v1/embeddings": Endpoint(embeddings),
+        "/beta/litellm_basic_guardrail_api": Endpoint(litellm_guardrail),
     }
     app = GuardApp(
         direct,
@@ -89,9 +92,6 @@ def create_app(service: Service) -> Starlette:
             Route("/v1/responses/{response_id}/cancel", cancel_response, methods=["POST"]),
             Route("/v1/responses/{response_id}/input_items", list_input_items, methods=["GET"]),
             Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
-            Route("/v1/embeddings", embeddings, methods=["POST"]),
-            Route("/v1/moderations", moderations, methods=["POST"]),
-            Route("/beta/litellm_basic_guardrail_api", litellm_guardrail, methods=["POST"]),
             Route("/v1/models", list_models),
             Route("/v1/models/{name:path}", get_model),
             Route("/guard/v1/records", list_records),

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from guard.api.body import read_json, validate
 from guard.api.request_id import new_request_id
-from guard.api.state import RequestLimits, Service, caller_of, service_of
+from guard.api.state import RequestLimits, Service, caller_of, header_values, service_of
 from guard.errors import InvalidRequest
 from guard.keys import Caller, Scope
 from guard.pipeline.exchange import Exchange
@@ -60,7 +60,8 @@ async def open_request(request: Request, model: type[Asked]) -> Opened[Asked]:
     """
     service, caller, asked = await read_request(request, model)
     named = getattr(asked, "model", None) or ""
-    active = service.policy(caller, request.headers.get("x-guard-policy"), named)
+    wanted = header_values(request, "x-guard-policy")
+    active = service.policy(caller, wanted[0] if wanted else None, named)
     return Opened(service, caller, asked, active.snapshot)
 
 

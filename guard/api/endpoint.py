@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -9,8 +10,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from guard.errors import Overloaded
+
 _FAILED = "guard.failed"
 """Where an endpoint that is called again finds its own error."""
+_STOPPING = "The guard is stopping, and this request took longer than it waits for. Try again."
 
 
 class Endpoint:
@@ -64,6 +68,11 @@ class GuardApp(Starlette):
         except Exception as error:
             scope[_FAILED] = error
             await super().__call__(scope, receive, _nowhere if begun else send)
+        except asyncio.CancelledError:  # the server stops; a client that leaves is another matter
+            if not begun:
+                scope[_FAILED] = Overloaded(_STOPPING, code="guard_stopping", retry_after=1)
+                await super().__call__(scope, receive, send)
+            raise
 
 
 async def _nowhere(message: Message) -> None:

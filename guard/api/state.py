@@ -124,13 +124,11 @@ def caller_of(request: Request) -> Caller:
             machines reach.
     """
     given: list[str | None] = []
-    for name in (b"authorization", b"x-api-key"):
-        values = [value for key, value in request.headers.raw if key == name]
+    for name in ("authorization", "x-api-key"):
+        values = header_values(request, name)
         if len(values) > 1:
-            raise Unauthenticated(
-                f"The header '{name.decode()}' was sent more than once.", code="invalid_api_key"
-            )
-        given.append(values[0].decode("latin-1") if values else None)
+            raise Unauthenticated(f"The header '{name}' was sent more than once.", code="invalid_api_key")
+        given.append(values[0] if values else None)
     keys = service_of(request).keys
     if keys.off and not is_loopback((request.scope.get("server") or ("",))[0]):
         raise Unauthenticated(
@@ -139,6 +137,12 @@ def caller_of(request: Request) -> Caller:
             code="keys_needed",
         )
     return keys.caller(*given)
+
+
+def header_values(request: Request, name: str) -> list[str]:
+    """The values of a header, whose name is in lower case, as often as it was sent."""
+    sought = name.encode()
+    return [value.decode("latin-1") for key, value in request.headers.raw if key == sought]
 
 
 def service_of(request: Request) -> Service:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -66,14 +67,23 @@ async def test_records_that_wait_are_written_before_the_end(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("drain", ["0", "1"])
 async def test_requests_that_are_cut_off_have_one_record_each(tmp_path: Path, drain: str) -> None:
-    """Streams and a plain request still open after the draining are recorded as disconnected, once each."""
+    """Streams and a plain request still open after the draining are recorded as disconnected, once each.
+
+    The plain one, which has got nothing yet, is told to try again: another guard may answer it.
+    """
     never = asyncio.Event()
     *events, finish, usage, done = chat_events(["With ", "a ", "whetstone."], HARMLESS)
     reply = Reply.sse([*events, never, finish, usage, done])
     env = {"GUARD_DRAIN_SECONDS": drain}
 
-    async def read(url: str, body: object, begun: asyncio.Event) -> None:
+    async def read(url: str, body: object, begun: asyncio.Event) -> Any:
         async with session.post(url, json=body) as response:
+            if response.status != 200:
+                return (
+                    response.status,
+                    response.headers["retry-after"],
+                    (await response.json())["error"]["code"],
+                )
             async for part in response.content.iter_any():
                 if b"whetstone" in part:
                     begun.set()
@@ -94,9 +104,10 @@ async def test_requests_that_are_cut_off_have_one_record_each(tmp_path: Path, dr
                     await asyncio.sleep(0.01)
                 guard.process.terminate()
                 status = await guard.process.wait()
-                await asyncio.gather(*asking, return_exceptions=True)
+                *_, told = await asyncio.gather(*asking, return_exceptions=True)
 
     records = await _records(tmp_path)
     assert status == 0
+    assert told == (503, "1", "guard_stopping")
     assert [record.outcome for record in records] == [Outcome.DISCONNECTED] * 3
     assert "Traceback" not in "".join(guard.lines)
