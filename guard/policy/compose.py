@@ -10,9 +10,9 @@ open or close one, nor a thinking, nor a turn of the engine's chat template.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from guard.policy.characters import INVISIBLE
 from guard.policy.model import Clause, Policy, Ruling, Section
@@ -48,16 +48,8 @@ class SpecText:
     """Full text of each section, by section id, in canonical order."""
     tokens: Mapping[str, int]
     """Estimated tokens of each section's text, by section id."""
-
-    @cached_property
-    def _rendered(self) -> Callable[[frozenset[str], bool], str]:
-        """What a prompt holds of the policy: those asked for last are kept, with their bytes."""
-        return lru_cache(PROMPTS)(self._render)
-
-    def _render(self, given: frozenset[str], constant: bool) -> str:
-        full = "\n\n".join([self.sections[s] for s in sorted(given, key=self._position.__getitem__)])
-        texts = (self.constant if constant else "", full)
-        return "\n\n".join([f"<policy>\n{text}\n</policy>" for text in texts if text])
+    _kept: dict[tuple[frozenset[str], bool], str] = field(default_factory=dict, repr=False, compare=False)
+    """Renderings made so far, the oldest first."""
 
     @cached_property
     def _position(self) -> Mapping[str, int]:
@@ -75,6 +67,18 @@ class SpecText:
         if not application:
             return policy
         return "\n\n".join(filter(None, (policy, disarm(application))))
+
+    def _rendered(self, given: frozenset[str], constant: bool) -> str:
+        """What a prompt holds of the policy."""
+        kept = self._kept.get((given, constant))
+        if kept is None:
+            full = "\n\n".join([self.sections[s] for s in sorted(given, key=self._position.__getitem__)])
+            texts = (self.constant if constant else "", full)
+            kept = "\n\n".join([f"<policy>\n{text}\n</policy>" for text in texts if text])
+            if len(self._kept) >= PROMPTS:
+                del self._kept[next(iter(self._kept))]
+            self._kept[given, constant] = kept
+        return kept
 
 
 def render_policy(policy: Policy) -> SpecText:

@@ -62,7 +62,7 @@ class SseParser:
             self._skip_lf = False
             if data[0] == 10:
                 data = data[1:]
-        if data.find(b"\r") >= 0:  # as bytes, ``in`` first tries for a number, which fails: ten times as slow
+        if data.find(b"\r") >= 0:  # ``in`` would first take the bytes for a number, and drop the exception
             self._skip_lf = data[-1] == 13
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if not data:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from guard.policy import compose
 from guard.policy.characters import INVISIBLE
 from guard.policy.compose import (
     CHARACTERS_PER_TOKEN,
@@ -90,6 +91,19 @@ def test_sections_come_in_canonical_order_whatever_the_order_given() -> None:
     full = "\n\n".join(spec.sections[name] for name in ("violence", "privacy", "copyright"))
 
     assert prompts == {f"<policy>\n{spec.constant}\n</policy>\n\n<policy>\n{full}\n</policy>"}
+
+
+@given(st.lists(st.frozensets(st.sampled_from([*DEFAULT.section]), max_size=3), max_size=12))
+def test_prompts_that_are_kept_are_those_that_would_be_made(asked: list[frozenset[str]]) -> None:
+    """Whatever was asked for before, and however little is kept, a prompt is the same."""
+    spec = render_policy(DEFAULT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compose, "PROMPTS", 2)
+        for sections in asked:
+            for constant in (True, False):
+                made = render_policy(DEFAULT).system(sections, constant=constant)
+                assert spec.system(sections, constant=constant) == made
+    assert len(spec._kept) <= 2
 
 
 def test_parts_that_are_not_wanted_leave_no_trace() -> None:
