@@ -152,8 +152,9 @@ class WholeAnswer:
         headers["x-guard-decision"] = ", ".join(decision(choice.decided) for choice in choices)
         body = self._write(choices)
         headers |= {"content-type": "application/json", "content-length": str(len(body))}
-        await send(_start(headers))
-        await send({"type": "http.response.body", "body": body})
+        with suppress(OSError):  # so ASGI says since 2.4 that the client has left
+            await send(_start(headers))
+            await send({"type": "http.response.body", "body": body})
 
     async def _gather(self, prepared: Prepared, index: int) -> Gathered:
         choice = Gathered()
@@ -278,5 +279,5 @@ class StreamedAnswer:
                     self._started = True
                     await self._send(_start(self._headers))
                 await self._send({"type": "http.response.body", "body": data, "more_body": not last})
-            except OSError as error:  # as ASGI has it since 2.4; other servers say so by receive alone
+            except OSError as error:  # so ASGI says since 2.4 that the client has left
                 raise ClientLeft from error

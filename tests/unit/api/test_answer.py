@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from guard.api.answer import StreamedAnswer
+from guard.api.answer import StreamedAnswer, WholeAnswer
 from guard.errors import ApiError, AuditError
 from guard.pipeline.events import AnswerText, ClientLeft, Emit, Event
 from guard.pipeline.exchange import Exchange, Prepared
@@ -157,3 +157,23 @@ async def test_a_server_that_says_by_send_that_the_client_left_stops_the_choices
     await asyncio.wait_for(answer({}, receive, send), 5)
 
     assert len(ends) == choices
+
+
+async def test_a_whole_answer_to_nobody_is_no_error() -> None:
+    """The record is there by then, so there is nothing to tell or to undo."""
+    tried: list[str] = []
+
+    class Silent:
+        async def run(self, prepared: Prepared, index: int, emit: Emit) -> None:
+            await emit(AnswerText("."))
+
+    async def send(message: Any) -> None:
+        tried.append(message["type"])
+        raise OSError("the connection is closed")
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    await WholeAnswer(cast(Pipeline, Silent()), _prepared(1), lambda choices: b"{}")({}, receive, send)
+
+    assert tried == ["http.response.start"]
