@@ -15,10 +15,8 @@ import asyncio
 import itertools
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +26,7 @@ import uvloop
 from guard.app import create_app, running
 from guard.cli import spare_the_collector
 from guard.config import load_settings
-from guard.keys import new_key
-from tests.bench.generated_policy import write_policy
-from tests.bench.throughput import ROOT, chats, nginx, write_config
+from tests.bench.throughput import ROOT, chats, need, workplace
 
 WARM_UP = 128
 """Requests before counting begins."""
@@ -49,28 +45,17 @@ def main() -> None:
             folder, upstream, key = options.inside
             runner.run(_count(Path(folder), upstream, key, options))
         return
-    for tool in ("nginx", "valgrind", "callgrind_control"):
-        if not shutil.which(tool):
-            sys.exit(f"{tool} is not installed")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        write_policy(folder / "policy", options.sections, ROOT / "specs" / "default")
-        key = new_key()
-        write_config(folder, key)
-        with nginx(folder) as upstream:
-            command = [
-                *("valgrind", "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes"),
-                *(f"--callgrind-out-file={folder}/counts", sys.executable, *sys.argv),
-                *("--inside", str(folder), upstream, key),
-            ]
-            environment = {
-                **os.environ,
-                "PYTHONHASHSEED": "0",
-                "OPENBLAS_NUM_THREADS": "1",
-                "PYTHONPATH": str(ROOT),
-            }
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    need("nginx", "valgrind", "callgrind_control")
+    with workplace(options.sections) as (folder, key, upstream):
+        command = [
+            *("valgrind", "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes"),
+            *(f"--callgrind-out-file={folder}/counts", sys.executable, *sys.argv),
+            *("--inside", str(folder), upstream, key),
+        ]
+        fixed = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            command, env={**os.environ, **fixed}, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             sys.exit(done.stdout + done.stderr)
         for path in sorted(folder.glob("counts-*")):

@@ -96,24 +96,40 @@ def main() -> None:
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
-    for tool in ("nginx", "wrk", "taskset"):
-        if not shutil.which(tool):
-            sys.exit(f"{tool} is not installed; `make bench` installs it where it runs as root on Debian")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        write_policy(folder / "policy", options.sections, ROOT / "specs" / "default")
-        key = new_key()
+    need("nginx", "wrk", "taskset")
+    with (
+        workplace(options.sections) as (folder, key, upstream),
+        _relay(folder, upstream) as relay,
+        _guard(folder, upstream) as url,
+    ):
         (folder / "wrk.lua").write_text(_script(key), encoding="utf-8")
-        with (
-            nginx(folder) as upstream,
-            _relay(folder, upstream) as relay,
-            _guard(folder, upstream, key) as url,
-        ):
-            rows = _rounds(folder, {"bare relay": relay, "guard": url}, options)
+        rows = _rounds(folder, {"bare relay": relay, "guard": url}, options)
     _print(rows, options)
     if options.json:
         options.json.write_bytes(orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
+
+
+def need(*tools: str) -> None:
+    """End with a word on the first of these programs that is not there."""
+    for tool in tools:
+        if not shutil.which(tool):
+            sys.exit(f"{tool} is not installed; `make bench` installs nginx and wrk, as root on Debian")
+
+
+@contextmanager
+def workplace(sections: int) -> Iterator[tuple[Path, str, str]]:
+    """A folder with a policy and the guard's settings, the key that they know, and an engine's address."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, key = Path(name), new_key()
+        folder.chmod(0o755)
+        write_policy(folder / "policy", sections, ROOT / "specs" / "default")
+        (folder / "guard.toml").write_text(
+            f'[[keys]]\nname = "bench"\nhash = "{hash_key(key)}"\nscopes = ["chat"]\n'
+            f'[audit]\ndatabase = "{folder}/guard.db"\nspill = "{folder}/spill.jsonl"\n',
+            encoding="utf-8",
+        )
+        with _nginx(folder) as upstream:
+            yield folder, key, upstream
 
 
 def chats() -> list[dict[str, Any]]:
@@ -129,7 +145,7 @@ def _script(key: str) -> str:
 
 
 @contextmanager
-def nginx(folder: Path) -> Iterator[str]:
+def _nginx(folder: Path) -> Iterator[str]:
     """A server in the engine's place that gives every chat the same answer; its address."""
     (folder / "stream.sse").write_bytes(b"".join(chat_events(ANSWER, THINKING)))
     (folder / "v1" / "chat").mkdir(parents=True)
@@ -155,23 +171,12 @@ def _relay(folder: Path, upstream: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def write_config(folder: Path, key: str) -> Path:
-    """The guard's settings: one key, records in this folder."""
-    config = folder / "guard.toml"
-    config.write_text(
-        f'[[keys]]\nname = "bench"\nhash = "{hash_key(key)}"\nscopes = ["chat"]\n'
-        f'[audit]\ndatabase = "{folder}/guard.db"\nspill = "{folder}/spill.jsonl"\n',
-        encoding="utf-8",
-    )
-    return config
-
-
 @contextmanager
-def _guard(folder: Path, upstream: str, key: str) -> Iterator[str]:
+def _guard(folder: Path, upstream: str) -> Iterator[str]:
     port = _free_port()
     command = [
         *("taskset", "-c", "0", sys.executable, "-m", "guard", "serve"),
-        *("--config", str(write_config(folder, key))),
+        *("--config", str(folder / "guard.toml")),
         *("--port", str(port), "--upstream", upstream, "--policy", str(folder / "policy")),
     ]
     with _process(command, f"http://127.0.0.1:{port}/readyz"):

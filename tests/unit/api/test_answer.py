@@ -60,6 +60,11 @@ def _prepared(choices: int) -> Prepared:
     return Prepared(exchange, cast(Any, _Snapshot()), (), (), (), "", 0.0)
 
 
+async def _nothing() -> Any:
+    """The request's channel while the client is there."""
+    await asyncio.Event().wait()
+
+
 async def _sent(events: int, choices: int) -> list[dict[str, Any]]:
     answer = StreamedAnswer(cast(Pipeline, _Unrecorded(events)), _prepared(choices), _Writer(), 60)
     sent: list[dict[str, Any]] = []
@@ -67,10 +72,7 @@ async def _sent(events: int, choices: int) -> list[dict[str, Any]]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    async def receive() -> Any:
-        await asyncio.Event().wait()
-
-    await asyncio.wait_for(answer({}, receive, send), 5)
+    await asyncio.wait_for(answer({}, _nothing, send), 5)
     return sent
 
 
@@ -110,16 +112,13 @@ async def test_what_is_written_first_is_sent_first_and_nothing_after_the_end() -
         await asyncio.sleep(0.003 if len(sent) % 3 else 0)
         sent.append(message.get("body", b""))
 
-    async def receive() -> Any:
-        await asyncio.Event().wait()
-
     def ping() -> bytes:
         nonlocal pinged
         pinged += 1
         return f"P{pinged}.".encode()
 
     answer = StreamedAnswer(cast(Pipeline, Slow()), _prepared(1), _Writer(), 0.001, ping=ping)
-    await asyncio.wait_for(answer({}, receive, send), 5)
+    await asyncio.wait_for(answer({}, _nothing, send), 5)
 
     frames = [part for part in b"".join(sent).decode().removesuffix("END").split(".") if part]
     pings = [part for part in frames if part.startswith("P")]
@@ -150,11 +149,8 @@ async def test_a_server_that_says_by_send_that_the_client_left_stops_the_choices
     async def send(message: Any) -> None:
         raise OSError("the connection is closed")
 
-    async def receive() -> Any:
-        await asyncio.Event().wait()
-
     answer = StreamedAnswer(cast(Pipeline, Endless()), _prepared(choices), _Writer(), 0.01)
-    await asyncio.wait_for(answer({}, receive, send), 5)
+    await asyncio.wait_for(answer({}, _nothing, send), 5)
 
     assert len(ends) == choices
 
@@ -171,9 +167,6 @@ async def test_a_whole_answer_to_nobody_is_no_error() -> None:
         tried.append(message["type"])
         raise OSError("the connection is closed")
 
-    async def receive() -> Any:
-        await asyncio.Event().wait()
-
-    await WholeAnswer(cast(Pipeline, Silent()), _prepared(1), lambda choices: b"{}")({}, receive, send)
+    await WholeAnswer(cast(Pipeline, Silent()), _prepared(1), lambda choices: b"{}")({}, _nothing, send)
 
     assert tried == ["http.response.start"]
